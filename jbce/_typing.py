@@ -1,0 +1,127 @@
+"""Array types, and the checks of shape and dtype that every public function makes at trace time."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array as Array
+from jaxtyping import ArrayLike as ArrayLike
+from jaxtyping import Bool as Bool
+from jaxtyping import Float as Float
+from jaxtyping import Int as Int
+from jaxtyping import Integer as Integer
+from jaxtyping import Real as Real
+
+Axis = int | Sequence[int]
+
+
+def describe(array: Array) -> str:
+    """Shape and dtype in one word, as jaxprs write them: `float32[3,4]`."""
+    return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """`value` as an array.
+
+    Raises:
+        TypeError: it is not an array or a number (a list is neither, as in `jax.numpy`).
+    """
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic, bool, int, float)):
+        raise TypeError(
+            f"`{name}` must be an array or a number, but a {type(value).__name__} came; "
+            f"jnp.asarray({name}) makes an array of it."
+        )
+    return jnp.asarray(value)
+
+
+def as_floating(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of floating point numbers.
+
+    Raises:
+        TypeError: its dtype is not floating point. Nothing is converted silently: integer logits
+            are almost always labels in the wrong place.
+    """
+    array = as_array(name, value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be floating point, but {describe(array)} came.")
+    return array
+
+
+def as_real(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of booleans, integers or floating point numbers.
+
+    Raises:
+        TypeError: it holds something else (complex numbers, keys).
+    """
+    array = as_array(name, value)
+    if not (
+        jnp.issubdtype(array.dtype, jnp.floating)
+        or jnp.issubdtype(array.dtype, jnp.integer)
+        or array.dtype == jnp.bool_
+    ):
+        raise TypeError(
+            f"`{name}` must be boolean, integer or floating point, but {describe(array)} came."
+        )
+    return array
+
+
+def as_integer(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of integers.
+
+    Raises:
+        TypeError: it holds something else.
+    """
+    array = as_array(name, value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"`{name}` must be integers, but {describe(array)} came.")
+    return array
+
+
+def as_boolean(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of booleans.
+
+    Raises:
+        TypeError: it holds something else; numbers are weights, not a choice of what exists.
+    """
+    array = as_array(name, value)
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"`{name}` must be boolean, but {describe(array)} came.")
+    return array
+
+
+def check_same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Nothing broadcasts by accident.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if array.shape != other.shape:
+        raise ValueError(
+            f"`{name}` must have the shape of `{other_name}`, "
+            f"but {describe(array)} came with `{other_name}` {describe(other)}."
+        )
+
+
+def as_axes(name: str, axis: Axis, rank: int) -> tuple[int, ...]:
+    """`axis` as a tuple of axes counted from the front.
+
+    Raises:
+        ValueError: an axis is not there, or is named twice.
+    """
+    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    if any(not -rank <= a < rank for a in given):
+        raise ValueError(f"`axis` is {axis}, but `{name}` has {rank} axes.")
+    axes = tuple(a % rank for a in given)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"`axis` is {axis}, which names an axis twice.")
+    return axes
+
+
+def one_axis(x: Array, axes: tuple[int, ...]) -> tuple[Array, int]:
+    """`x` with `axes` made one, and which it is; a single axis stays where it is."""
+    if len(axes) == 1:
+        return x, axes[0]
+    front = [a for a in range(x.ndim) if a not in axes]
+    x = x.transpose(*front, *axes)
+    return x.reshape(*x.shape[: len(front)], -1), len(front)

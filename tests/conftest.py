@@ -1,0 +1,33 @@
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from jaxtyping import config as jaxtyping_config
+
+
+@pytest.fixture(autouse=True)
+def strict(request):
+    """Strict dtypes and ranks around our own functions, unless the test is marked `jax_defaults`.
+
+    (optax.adam and peers' own test files do not run under strict promotion.)
+    """
+    if request.node.get_closest_marker("jax_defaults"):
+        yield
+        return
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def unchecked_signatures():
+    """Calls as users make them, with signatures unchecked: our own errors speak."""
+    jaxtyping_config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
