@@ -1,0 +1,119 @@
+"""A row of logits relative to its maximum: margins without rounding error, and their exponentials.
+
+exp turns the rounding error of a margin d = x − max, |d|·u/2, into a relative error of that size:
+tens of ulps at a margin of 60. So the margin is taken exactly: in float64 where that is fast, and
+as a sum of two numbers elsewhere (Knuth's TwoSum).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._typing import Array
+from ._primitive import arithmetic_dtype
+from ._scalar import log1p_of_unit
+
+_INFINITE = 1e300  # stands for infinity in float64, so that infinity − infinity is 0
+
+
+class Row(NamedTuple):
+    """Rows in the dtype of the arithmetic; what there is one of per row keeps its axis.
+
+    `exists` is False for a row of −inf only, in which nothing is; `infinite` is True for a row with
+    +inf, `defined` False for one with a NaN. `double` says whether float64 is at hand for float32.
+    """
+
+    x: Array
+    axis: int
+    maximum: Array
+    exists: Array
+    infinite: Array
+    defined: Array
+    double: bool
+
+    def sum(self, values: Array) -> Array:
+        """The sum of each row."""
+        return jnp.sum(values, axis=self.axis, keepdims=True)
+
+    def margin(self, x: Array) -> Array:
+        """x − maximum, rounded once; 0 where both are infinite."""
+        return jnp.where(x == self.maximum, 0, x - self.maximum)
+
+    def exp_margin(self, x: Array) -> Array:
+        """exp(x − maximum) for x ≤ maximum, without the rounding error of the margin."""
+        if self.double:
+            with jax.enable_x64(True):
+                wide = jnp.minimum(x.astype(jnp.float64), _INFINITE)
+                maximum = jnp.clip(self.maximum.astype(jnp.float64), -_INFINITE, _INFINITE)
+                return jnp.exp(wide - maximum).astype(x.dtype)
+        finfo = jnp.finfo(x.dtype)
+        maximum = jnp.clip(self.maximum, finfo.min, finfo.max)
+        x = jnp.minimum(x, maximum)
+        counts = x - maximum > math.log(finfo.tiny)  # elsewhere the exponential is below all
+        x = jnp.where(counts, x, maximum)
+        margin = x - maximum
+        virtual = margin - x
+        error = (x - (margin - virtual)) + (-maximum - virtual)
+        e = jnp.exp(margin)
+        return jnp.where(counts, e + e * error, 0)
+
+    def log1p(self, x: Array) -> Array:
+        """log1p of numbers ≥ 0."""
+        if not self.double:
+            return jnp.log1p(x)
+        with jax.enable_x64(True):
+            small = log1p_of_unit(jnp.minimum(x, 1).astype(jnp.float64)).astype(x.dtype)
+        return jnp.where(x > 1, jnp.log1p(x), small)
+
+
+def row_of(x: Array, axis: int, double: bool) -> Row:
+    """The rows of `x` along `axis`."""
+    x = x.astype(arithmetic_dtype(x.dtype))
+    maximum = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
+    return Row(
+        x=x,
+        axis=axis,
+        maximum=maximum,
+        exists=maximum != -jnp.inf,
+        infinite=maximum == jnp.inf,
+        defined=~jnp.isnan(maximum),
+        double=double and x.dtype == jnp.float32,
+    )
+
+
+class MaximumLeftOut(NamedTuple):
+    """A row with one maximum left out: E = exp(x − maximum) and the sum of all but that one."""
+
+    row: Row
+    at_maximum: Array  # per class
+    exp: Array  # E
+    tail: Array
+
+
+def leave_maximum_out(row: Row) -> MaximumLeftOut:
+    """Summarises rows; of several equal maxima all but one are in the tail."""
+    at_maximum = row.margin(row.x) == 0
+    exp = row.exp_margin(row.x)
+    ties = row.sum(at_maximum.astype(exp.dtype))
+    tail = row.sum(jnp.where(at_maximum, 0, exp)) + jnp.maximum(ties - 1, 0)
+    return MaximumLeftOut(row, at_maximum, exp, tail)
+
+
+def kept_axis(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The shape of what there is one of per row."""
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def per_platform(form: Callable[..., Any]) -> dict[str, Any]:
+    """A row function `(*arrays, double, **params)` as `exact_primitive` takes its forms."""
+
+    def plain(*arrays: Array, **params: Any) -> Any:
+        return form(*arrays, double=False, **params)
+
+    def double(*arrays: Array, **params: Any) -> Any:
+        return form(*arrays, double=True, **params)
+
+    return {"form": plain, "platforms": {"cpu": double}}

@@ -1,0 +1,62 @@
+"""Kernels in float64 for results in float32, written to be fast where XLA's own are not."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from .._typing import Array
+
+# log1p(E)/E on [0, 1] is within 1.4e-10 of P/Q, the rational function of degrees 3 and 4 that
+# agrees with it at the 8 Chebyshev nodes of the interval (tests/test_numerics.py derives it anew).
+_LOG1P_NUMERATOR = (
+    143.14444139371705,
+    187.5197941294997,
+    63.56947079294327,
+    4.517942306528826,
+)
+_LOG1P_DENOMINATOR = (
+    143.1444414135911,
+    259.0920122464874,
+    145.40072248267273,
+    26.639849876545362,
+    1.0,
+)
+
+
+def polynomial(coefficients: Sequence[float], x: Array) -> Array:
+    """Horner's scheme, coefficients from the lowest power up."""
+    value = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value  # pyright: ignore[reportReturnType]
+
+
+def log1p_of_unit(e: Array) -> Array:
+    """log1p on [0, 1] in float64, good to 1.4e-10: 0.0024 ulp of float32.
+
+    Additions, products and one quotient: XLA CPU calls a scalar routine for its own float64 log1p
+    outside of reductions (5 times the time of a whole loss).
+    """
+    return e * polynomial(_LOG1P_NUMERATOR, e) / polynomial(_LOG1P_DENOMINATOR, e)
+
+
+_EXP_COEFFICIENTS = tuple(1 / math.factorial(k) for k in range(10))
+_LOG2_E = math.log2(math.e)
+_LN_2 = math.log(2)
+
+
+def exp_of_moderate(x: Array) -> Array:
+    """exp for |x| ≤ 700 in float64, good to 1e-11.
+
+    exp(x) = 2ⁿ·exp(r) with |r| ≤ ln(2)/2, so that the Taylor polynomial of degree 9 is off by at
+    most e^|r|·|r|¹⁰/10! = 1e-11 of it. A third of the time of XLA CPU's own in a loop.
+    """
+    n = jax.lax.round(x * _LOG2_E, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+    power = polynomial(_EXP_COEFFICIENTS, x - n * _LN_2)
+    # The low bits of 1.5·2⁵² + n are those of n: shifted, they add n to the exponent.
+    low = jax.lax.bitcast_convert_type(n + 1.5 * 2.0**52, jnp.int64)
+    exponent = jax.lax.shift_left(low, jnp.asarray(52, jnp.int64))
+    bits = jax.lax.bitcast_convert_type(power, jnp.int64)
+    return jax.lax.bitcast_convert_type(bits + exponent, jnp.float64)

@@ -1,0 +1,196 @@
+"""Log-sum-exp, log-softmax and softmax of rows, with the maximum left out of the sum."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._exact import exact_primitive, kept_axis, leave_maximum_out, per_platform, row_of
+from .._typing import (
+    Array,
+    ArrayLike,
+    Axis,
+    Bool,
+    Float,
+    as_axes,
+    as_boolean,
+    as_floating,
+    one_axis,
+)
+
+# With m the maximum, d = x − m, E = exp(d) and tail = ΣE over all entries but one maximum:
+#
+#   logsumexp      m + log1p(tail)           log_softmax    d − log1p(tail)
+#   softmax        E/(1 + tail)              1 − softmax    tail/(1 + tail) at the maximum,
+#                                                           (1 + tail − E)/(1 + tail) elsewhere
+#
+# tail is never added to a 1 that would absorb it, where that 1 is to be taken away again.
+
+
+def _same(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+def _one_per_row(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(kept_axis(x.shape, axis), x.dtype)
+
+
+def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
+    row = row_of(x, axis, double)
+    lse = row.maximum + row.log1p(leave_maximum_out(row).tail)
+    lse = jnp.where(row.infinite, jnp.inf, jnp.where(row.exists, lse, -jnp.inf))
+    return lse.astype(x.dtype)
+
+
+def _log_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
+    row = row_of(x, axis, double)
+    log_probs = row.margin(row.x) - row.log1p(leave_maximum_out(row).tail)
+    return jnp.where(row.exists, log_probs, -jnp.inf).astype(x.dtype)
+
+
+def _softmax_form(x: Array, *, axis: int, double: bool) -> Array:
+    row = row_of(x, axis, double)
+    exp = row.exp_margin(row.x)
+    return jnp.where(row.exists, exp / row.sum(exp), 0).astype(x.dtype)
+
+
+def _one_minus_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
+    row = row_of(x, axis, double)
+    left = leave_maximum_out(row)
+    others = jnp.where(left.at_maximum, left.tail, (1 + left.tail) - left.exp)
+    return jnp.where(row.exists, others / (1 + left.tail), 1).astype(x.dtype)
+
+
+def _logsumexp_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    (x,), (tangent,) = primals, tangents
+    return (
+        _logsumexp(x, axis=axis),
+        jnp.sum(_softmax(x, axis=axis) * tangent, axis=axis, keepdims=True),
+    )
+
+
+def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
+    # t_j − Σ_k p_k t_k, of the tangents less that of the maximum: so the sum has no term for it,
+    # and where one probability is near 1 nothing cancels (at the maximum 1 − p comes out as the
+    # sum of the others).
+    x = jax.lax.stop_gradient(x)
+    at_maximum = (x == jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)).astype(x.dtype)
+    ties = jnp.sum(at_maximum, axis=axis, keepdims=True)
+    shift = jnp.sum(at_maximum * tangent, axis=axis, keepdims=True) / jnp.maximum(ties, 1)
+    shifted = tangent - shift
+    return shifted - jnp.sum(probs * shifted, axis=axis, keepdims=True)
+
+
+def softmax_tangent(x: Array, tangent: Array, axis: int) -> Array:
+    """The softmax's directional derivative p·(t − Σp·t), 0 in rows with a NaN."""
+    probs = _softmax(x, axis=axis)
+    moved = probs * _centred(x, probs, tangent, axis)
+    return jnp.where(jnp.isnan(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)), 0, moved)
+
+
+def _log_softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    (x,), (tangent,) = primals, tangents
+    probs = _softmax(x, axis=axis)
+    return _log_softmax(x, axis=axis), _centred(x, probs, tangent, axis)
+
+
+def _softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    (x,), (tangent,) = primals, tangents
+    return _softmax(x, axis=axis), softmax_tangent(x, tangent, axis)
+
+
+def _one_minus_softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    (x,), (tangent,) = primals, tangents
+    return _one_minus_softmax(x, axis=axis), -softmax_tangent(x, tangent, axis)
+
+
+_logsumexp = exact_primitive(
+    "logsumexp",
+    outputs=_one_per_row,
+    jvp=_logsumexp_jvp,
+    shift_axis=True,
+    **per_platform(_logsumexp_form),
+)
+_log_softmax = exact_primitive(
+    "log_softmax",
+    outputs=_same,
+    jvp=_log_softmax_jvp,
+    shift_axis=True,
+    **per_platform(_log_softmax_form),
+)
+_softmax = exact_primitive(
+    "softmax",
+    outputs=_same,
+    jvp=_softmax_jvp,
+    shift_axis=True,
+    **per_platform(_softmax_form),
+)
+_one_minus_softmax = exact_primitive(
+    "one_minus_softmax",
+    outputs=_same,
+    jvp=_one_minus_softmax_jvp,
+    shift_axis=True,
+    **per_platform(_one_minus_softmax_form),
+)
+
+
+def _rows(x: ArrayLike, axis: Axis, where: ArrayLike | None) -> tuple[Array, Array, int]:
+    """The array with what `where` leaves out at −inf, the same with `axis` made one, and which."""
+    x = as_floating("x", x)
+    axes = as_axes("x", axis, x.ndim)
+    if where is not None:
+        x = jnp.where(as_boolean("where", where), x, -jnp.inf)
+    return (x, *one_axis(x, axes))
+
+
+def _unrow(rows: Array, x: Array, axis: Axis) -> Array:
+    """Rows back in the shape of the array that they come from."""
+    axes = as_axes("x", axis, x.ndim)
+    if len(axes) == 1:
+        return rows
+    front = [a for a in range(x.ndim) if a not in axes]
+    order = [*front, *axes]
+    return rows.reshape([x.shape[a] for a in order]).transpose(
+        [order.index(a) for a in range(x.ndim)]
+    )
+
+
+def logsumexp(
+    x: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, "*rows"]:
+    """log Σ exp(x)."""
+    _, rows, row_axis = _rows(x, axis, where)
+    return jnp.squeeze(_logsumexp(rows, axis=row_axis), row_axis)
+
+
+def log_softmax(
+    x: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """x − log Σ exp(x)."""
+    x, rows, row_axis = _rows(x, axis, where)
+    return _unrow(_log_softmax(rows, axis=row_axis), x, axis)
+
+
+def softmax(
+    x: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """exp(x)/Σ exp(x)."""
+    x, rows, row_axis = _rows(x, axis, where)
+    return _unrow(_softmax(rows, axis=row_axis), x, axis)
+
+
+def one_minus_softmax(
+    x: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """1 − softmax(x), without cancellation: the sum of the other probabilities."""
+    x, rows, row_axis = _rows(x, axis, where)
+    return _unrow(_one_minus_softmax(rows, axis=row_axis), x, axis)
