@@ -1,0 +1,170 @@
+"""Categorical cross-entropy of an integer label, and its log-odds, as functions of a row."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._exact import (
+    Row,
+    arithmetic_dtype,
+    exact_primitive,
+    kept_axis,
+    leave_maximum_out,
+    per_platform,
+    row_of,
+)
+from .._typing import Array
+from ..numerics import softmax, softmax_tangent
+
+# Leave the label out: with m the maximum of the row, d = x − m, E = exp(d), S = Σ_{j≠y} E_j,
+#
+#   loss        log(S + E_y) − d_y = log1p(S + (E_y − 1)) − d_y
+#   gradient    −S/(S + E_y) at the label, E_j/(S + E_y) elsewhere
+#
+# If the label is the maximum, E_y = 1 and d_y = 0, and the loss is log1p(S): no term is added to a
+# 1 that would absorb it. If it is not, S ≥ 1, so that S + (E_y − 1) and −d_y are both positive.
+# Ties need no thought.
+#
+# All arrays keep the class axis: logits [.., classes, ..], labels [.., 1, ..], −1 for a label that
+# is out of range, which makes the loss and the gradient of its example NaN.
+
+
+class _LabelLeftOut(NamedTuple):
+    row: Row
+    known: Array  # the label is in range
+    is_label: Array  # per class
+    others: Array  # E, and 0 at the label
+    rest: Array  # S
+    label_exp: Array  # E_y
+    label_margin: Array  # d_y
+
+
+def _at_label(x: Array, labels: Array, axis: int) -> Array:
+    return jnp.take_along_axis(x, jnp.maximum(labels, 0), axis, mode="clip")
+
+
+def _is_label(x: Array, labels: Array, axis: int) -> Array:
+    return jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) == labels
+
+
+def _leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> _LabelLeftOut:
+    row = row_of(x, axis, double)
+    label_logit = _at_label(row.x, labels, axis)
+    is_label = _is_label(x, labels, axis)
+    others = jnp.where(is_label, 0, row.exp_margin(row.x))
+    return _LabelLeftOut(
+        row=row,
+        known=labels >= 0,
+        is_label=is_label,
+        others=others,
+        rest=row.sum(others),
+        label_exp=row.exp_margin(label_logit),
+        label_margin=row.margin(label_logit),
+    )
+
+
+def _loss_of(left: _LabelLeftOut) -> Array:
+    row = left.row
+    loss = row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
+    # Several classes at +inf are infinite equals: nothing says by how much they differ.
+    several_infinite = row.infinite & (left.rest + left.label_exp >= 2)
+    loss = jnp.where(left.known & ~several_infinite, loss, jnp.nan)
+    return jnp.where(row.exists, loss, 0)
+
+
+def _residual_of(left: _LabelLeftOut) -> Array:
+    whole = jnp.where(left.known, left.rest + left.label_exp, jnp.nan)
+    residual = jnp.where(left.is_label, -left.rest / whole, left.others / whole)
+    return jnp.where(left.row.exists & left.row.defined, residual, 0)
+
+
+def _loss_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
+    return _loss_of(_leave_label_out(x, labels, axis, double))
+
+
+def _both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Array]:
+    left = _leave_label_out(x, labels, axis, double)
+    return [_loss_of(left), _residual_of(left)]
+
+
+def _one_per_row(x: Any, labels: Any, *, axis: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(kept_axis(x.shape, axis), arithmetic_dtype(x.dtype))
+
+
+def _both_outputs(x: Any, labels: Any, *, axis: int) -> list[jax.ShapeDtypeStruct]:
+    loss = _one_per_row(x, labels, axis=axis)
+    return [loss, jax.ShapeDtypeStruct(x.shape, loss.dtype)]
+
+
+def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    loss, residual = _both(*primals, axis=axis)
+    tangent = tangents[0].astype(residual.dtype)
+    return loss, jnp.sum(residual * tangent, axis=axis, keepdims=True)
+
+
+def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    loss, residual = _both(*primals, axis=axis)
+    x, tangent = primals[0].astype(residual.dtype), tangents[0].astype(residual.dtype)
+    loss_tangent = jnp.sum(residual * tangent, axis=axis, keepdims=True)
+    # The label is a constant of p − onehot(y): the residual moves as the softmax does.
+    return [loss, residual], [loss_tangent, softmax_tangent(x, tangent, axis)]
+
+
+_both = exact_primitive(
+    "softmax_cross_entropy_and_residual",
+    outputs=_both_outputs,
+    jvp=_both_jvp,
+    shift_axis=True,
+    multiple_results=True,
+    **per_platform(_both_form),
+)
+integer_loss = exact_primitive(
+    "softmax_cross_entropy_with_integer_labels",
+    outputs=_one_per_row,
+    jvp=_loss_jvp,
+    shift_axis=True,
+    **per_platform(_loss_form),
+)
+
+# The log-odds x_y − logsumexp of the others leave out the label and the maximum m' of the others:
+#
+#   (x_y − m') − log1p(tail')      gradient    1 at the label, −softmax of the others elsewhere
+
+
+def _others(x: Array, labels: Array, axis: int) -> Array:
+    return jnp.where(_is_label(x, labels, axis), -jnp.inf, x)
+
+
+def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
+    x = x.astype(arithmetic_dtype(x.dtype))
+    row = row_of(_others(x, labels, axis), axis, double)
+    label_logit = _at_label(x, labels, axis)
+    log_odds = row.margin(label_logit) - row.log1p(leave_maximum_out(row).tail)
+    log_odds = jnp.where(
+        row.infinite, jnp.where(label_logit == jnp.inf, jnp.nan, -jnp.inf), log_odds
+    )
+    # With nothing beside it a label has the loss 0, whatever it is.
+    log_odds = jnp.where(row.exists, log_odds, jnp.inf)
+    log_odds = jnp.where(jnp.isnan(label_logit), jnp.nan, log_odds)
+    return jnp.where(labels >= 0, log_odds, jnp.nan)
+
+
+def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    x, labels = primals
+    log_odds_value = log_odds_of_label(x, labels, axis=axis)
+    x, tangent = x.astype(log_odds_value.dtype), tangents[0].astype(log_odds_value.dtype)
+    others = softmax(_others(x, labels, axis), axis=axis)
+    slope = jnp.where(_is_label(x, labels, axis), 1, -others)
+    slope = jnp.where(labels >= 0, slope, jnp.nan)
+    return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
+
+
+log_odds_of_label = exact_primitive(
+    "log_odds",
+    outputs=_one_per_row,
+    jvp=_log_odds_jvp,
+    shift_axis=True,
+    **per_platform(_log_odds_form),
+)
