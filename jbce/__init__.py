@@ -1,0 +1,36 @@
+"""Cross-entropy for research in JAX: exact losses, verified gradients, batched evaluation.
+
+The losses and their reductions are here by name; the submodules load when first touched:
+
+    jbce.numerics   exact functions and their derivatives, under all losses
+    jbce.losses     (logits, labels) to one loss per example, and reductions
+    jbce.metrics    judging models from logits
+    jbce.training   Flax classifiers fitted with Optax       (extra: training)
+    jbce.plots      figures from results                     (extra: evaluate)
+"""
+
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+
+from .losses import binary_cross_entropy as binary_cross_entropy
+from .losses import categorical_cross_entropy as categorical_cross_entropy
+from .losses import log_odds as log_odds
+from .losses import mean as mean
+from .losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from .losses import softmax_cross_entropy as softmax_cross_entropy
+from .losses import (
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from .losses import total as total
+
+_SUBMODULES = ("losses", "metrics", "numerics", "plots", "training")
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in _SUBMODULES:
+        return _importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES})

@@ -1,0 +1,118 @@
+"""The examples that a metric judges: checked, and brought to one form for every metric."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._typing import Array, ArrayLike, as_boolean, as_floating, as_real, describe
+from ..losses import mean
+
+
+class Examples(NamedTuple):
+    """Checked arguments of a metric; logits and labels are 0 where an example does not count."""
+
+    logits: Array  # float32 or float64, [*batch] if binary, else [*batch, classes]
+    labels: Array  # [*batch]; class indices are int32, and −1 where out of range
+    weights: Array  # float64, [*batch], 0 where an example does not count
+    counted: Array  # boolean, [*batch]
+    binary: bool
+    dtype: jnp.dtype  # of the result
+
+
+def checked(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike, where: ArrayLike
+) -> tuple[Array, Array, Array, Array]:
+    """The arguments of a metric as arrays whose shapes and dtypes fit together.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, or there is no class.
+    """
+    logits, labels = as_floating("logits", logits), as_real("labels", labels)
+    weights, where = as_real("weights", weights), as_boolean("where", where)
+    if labels.shape != logits.shape:
+        indices = jnp.issubdtype(labels.dtype, jnp.integer)
+        if not (indices and logits.ndim and labels.shape == logits.shape[:-1]):
+            raise ValueError(
+                "`labels` must have the shape of `logits` (binary), or be integers of that shape "
+                "less its last axis (multi-class), "
+                f"but {describe(labels)} came with `logits` {describe(logits)}."
+            )
+        if logits.shape[-1] == 0:
+            raise ValueError(f"`logits` must have at least one class, but are {describe(logits)}.")
+    for name, array in (("weights", weights), ("where", where)):
+        if array.shape not in ((), labels.shape):
+            raise ValueError(
+                f"`{name}` must be a scalar or have the shape of `labels`, "
+                f"but {describe(array)} came with `labels` {describe(labels)}."
+            )
+    return logits, labels, weights, where
+
+
+def examples(logits: Array, labels: Array, weights: Array, where: Array) -> Examples:
+    """The examples, of arrays that are checked."""
+    binary = labels.shape == logits.shape
+    dtype = jnp.dtype(logits.dtype if logits.dtype == jnp.float64 else jnp.float32)
+    with jax.enable_x64(True):
+        weights = jnp.where(where, weights.astype(jnp.float64), 0.0)
+        weights = jnp.broadcast_to(weights, labels.shape)
+        counted = weights != 0.0
+    # What does not count becomes harmless here, for values and for derivatives.
+    labels = labels if binary else _class_indices(labels, logits.shape[-1])
+    labels = jnp.where(counted, labels, jnp.zeros_like(labels))
+    counted_logits = counted if binary else counted[..., None]
+    logits = jnp.where(counted_logits, logits.astype(dtype), 0.0)
+    return Examples(logits, labels, weights, counted, binary, dtype)
+
+
+def _class_indices(labels: Array, num_classes: int) -> Array:
+    # An 8-bit integer cannot be compared with 300 classes, and a 64-bit one may wrap into range.
+    wide = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
+    return jnp.where((wide >= 0) & (wide < num_classes), wide, -1).astype(jnp.int32)
+
+
+def is_class(indices: Array, logits: Array) -> Array:
+    """One-hot of class indices [*batch], of the shape of `logits`."""
+    classes = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    return classes == indices[..., None]
+
+
+def most_probable(logits: Array) -> Array:
+    """The class index of the largest logit, the first of several, [*batch]."""
+    return jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
+
+
+def is_positive(binary_labels: Array) -> Array:
+    """Boolean labels of boolean, integer or floating point ones."""
+    if binary_labels.dtype == jnp.bool_:
+        return binary_labels
+    return binary_labels > (0.5 if jnp.issubdtype(binary_labels.dtype, jnp.floating) else 0)
+
+
+def is_defined(these: Examples) -> Array:
+    """Where logits and label say something, [*batch]."""
+    if these.binary:
+        if not jnp.issubdtype(these.labels.dtype, jnp.floating):
+            return ~jnp.isnan(these.logits)
+        return ~(jnp.isnan(these.logits) | jnp.isnan(these.labels))
+    largest = jnp.max(these.logits, axis=-1)
+    # One class at +inf has probability 1. Several would be inf − inf, and a row without any class
+    # (all −inf) is 0 / 0; a NaN is the maximum of its row and equals nothing.
+    winners = jnp.sum(these.logits == largest[..., None], axis=-1)
+    has_probabilities = jnp.isfinite(largest) | ((largest == jnp.inf) & (winners == 1))
+    return has_probabilities & (these.labels >= 0)
+
+
+def below_largest(logits: Array) -> Array:
+    """logits − max(logits) over the last axis: 0 at the largest, also where that is +inf."""
+    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    is_infinite = (logits == largest) & jnp.isinf(largest)
+    return jnp.where(is_infinite, 0.0, jnp.where(is_infinite, 0.0, logits) - largest)
+
+
+def average(values: Array, these: Examples) -> Array:
+    """Mean of `values` over the examples that count, summed in float64; 0 if none does."""
+    with jax.enable_x64(True):
+        averaged = mean(values.astype(jnp.float64), weights=these.weights, where=these.counted)
+        return averaged.astype(these.dtype)

@@ -1,0 +1,156 @@
+"""Proper scores: no model can do better than to say the probability that it believes."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from .._typing import Array, ArrayLike, Bool, Float, Real, as_real, describe
+from ..losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_with_integer_labels
+from ._examples import (
+    Examples,
+    average,
+    below_largest,
+    checked,
+    examples,
+    is_class,
+    is_defined,
+)
+
+
+def log_loss(
+    logits: Float[Array, "*logits"],
+    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    *,
+    base: Real[ArrayLike, ""] = math.e,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> Float[Array, ""]:
+    """The weighted mean of −log p(label): the cross-entropy of the labels and the model.
+
+        Σ w·(−log p_y) / (Σ w · log base),   p = sigmoid(logit), or softmax over the classes
+
+    Args:
+        logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
+        labels: `[*batch]`; binary ones are boolean, or numbers in [0, 1].
+        base: of the logarithm, and so the unit: e gives nats, 2 bits, 10 bans. May be traced.
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        A loss ≥ 0 in the unit that `base` gives: float32, or float64 for float64 logits.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, or `base` is known and not a positive finite
+            number other than 1.
+
+    Edges: an example with an infinite logit costs 0 or inf. A row where no class exists (all −inf)
+        costs 0, as in `jbce.losses`. Nothing counts: 0. An undefined example that counts: NaN.
+    Error: that of the losses (see `jbce.losses`), averaged in float64, and one rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> labels = jnp.array([True, False, True])
+        >>> float(log_loss(jnp.zeros(3), labels, base=2))
+        1.0
+
+    Source: I. J. Good, Rational decisions, J. R. Stat. Soc. B 14 (1952).
+    """
+    unit = _log_of_base(base)
+    nats = _log_loss(*checked(logits, labels, weights, where))
+    return nats / jnp.asarray(unit, nats.dtype)
+
+
+@jax.jit
+def _log_loss(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
+    these = examples(logits, labels, weights, where)
+    if these.binary:
+        losses = sigmoid_binary_cross_entropy(these.logits, these.labels.astype(these.dtype))
+    else:
+        losses = softmax_cross_entropy_with_integer_labels(these.logits, these.labels)
+    return average(losses, these)
+
+
+def _log_of_base(base: ArrayLike) -> float | Array:
+    array = as_real("base", base)
+    if array.shape != ():
+        raise ValueError(f"`base` must be a scalar, but {describe(array)} came.")
+    if isinstance(base, Tracer):
+        return jnp.log(array.astype(float))
+    value = float(np.asarray(base))
+    if not (0 < value < math.inf and value != 1):
+        raise ValueError(f"`base` must be positive, finite and not 1, but {value} came.")
+    return math.log(value)
+
+
+def brier_score(
+    logits: Float[Array, "*logits"],
+    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    *,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> Float[Array, ""]:
+    """The weighted mean squared distance between probabilities and label.
+
+        binary       Σ w·(p − y)² / Σ w
+        multi-class  Σ w·Σ_k (p_k − [k = y])² / Σ w
+
+    The true class enters as 1 − p_y, which is the sum of what the others have: nothing cancels
+    however confident the model is.
+
+    Args:
+        logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
+        labels: `[*batch]`; binary ones are boolean, or numbers in [0, 1].
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        A score in [0, 1] (binary) or [0, 2] (multi-class, so that two classes give twice the
+        binary score): float32, or float64 for float64 logits. 0 is best.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together.
+
+    Edges: infinite logits give the limit. Nothing counts: 0. An undefined example that counts: NaN.
+    Error: relative, within 1e-5 in float32 for every score ≥ 1e-30 (tests/test_metrics.py).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(brier_score(jnp.zeros(2), jnp.array([0, 1])))
+        0.25
+        >>> float(brier_score(jnp.zeros([2, 2]), jnp.array([0, 1])))
+        0.5
+
+    Source: G. W. Brier, Verification of forecasts expressed in terms of probability,
+        Mon. Weather Rev. 78 (1950).
+    """
+    return _brier_score(*checked(logits, labels, weights, where))
+
+
+@jax.jit
+def _brier_score(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
+    these = examples(logits, labels, weights, where)
+    squares = _binary_squares(these) if these.binary else _categorical_squares(these)
+    return average(jnp.where(is_defined(these), squares, jnp.nan), these)
+
+
+def _binary_squares(these: Examples) -> Array:
+    labels = these.labels.astype(these.dtype)
+    # p − y = (1 − y) − (1 − p): of the two forms, the one whose second term is the smaller.
+    misses = jnp.where(
+        labels > 0.5,
+        (1 - labels) - jax.nn.sigmoid(-these.logits),
+        jax.nn.sigmoid(these.logits) - labels,
+    )
+    return misses**2
+
+
+def _categorical_squares(these: Examples) -> Array:
+    ratios = jnp.exp(below_largest(these.logits))
+    others = jnp.where(is_class(these.labels, these.logits), 0.0, ratios)
+    others = others / jnp.sum(ratios, axis=-1, keepdims=True)
+    return jnp.sum(others, axis=-1) ** 2 + jnp.sum(others**2, axis=-1)
