@@ -1,0 +1,400 @@
+"""Training: the steps are gradient descent's, every example counts once, and compiling is once."""
+
+import io
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+from flax import nnx
+
+import jbce
+from jbce import training
+from jbce.training._loop import Data, Recipe, default_loss, initial_state, run_epochs
+
+pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
+
+# One object for all tests: fits with the same optimizer and shapes share their compilation.
+HALF_STEPS = optax.sgd(0.5)
+STANDING_STILL = optax.sgd(0.0)
+
+
+def params_of(model):
+    return jax.tree.leaves(nnx.state(model, nnx.Param))
+
+
+def examples(key, num_classes=None, num_examples=23, num_features=3):
+    features = jax.random.normal(key, [num_examples, num_features])
+    if num_classes is None:
+        return features, (features[:, 0] > 0.3).astype(jnp.int32)
+    return features, jnp.argmax(features @ jnp.eye(num_features, num_classes), axis=-1)
+
+
+def logistic(num_classes=None, num_features=3):
+    return training.LogisticRegression(num_features, num_classes, rngs=nnx.Rngs(0))
+
+
+def fit(*args, **choice):
+    choice = {"num_epochs": 3, "key": jax.random.key(7), "optimizer": HALF_STEPS} | choice
+    return training.fit(*args, **choice)
+
+
+# Models
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize("num_classes", [None, 4])
+def test_models_give_one_logit_or_one_per_class(batch, num_classes):
+    features = jnp.ones([*batch, 3])
+    shape = batch if num_classes is None else (*batch, num_classes)
+    assert logistic(num_classes)(features).shape == shape
+    assert training.MLP(3, [5], num_classes, rngs=nnx.Rngs(0))(features).shape == shape
+
+
+def test_mlp_is_its_layers(key):
+    features = jax.random.normal(key, [7, 3])
+    model = training.MLP(3, [5, 4], 2, rngs=nnx.Rngs(0), activation=jnp.tanh)
+    values = np.asarray(features, np.float64)
+    for layer in (*model.hidden, model.output):
+        bias, kernel = (np.asarray(leaf) for leaf in params_of(layer))
+        values = values @ kernel + bias
+        if layer is not model.output:
+            values = np.tanh(values)
+    np.testing.assert_allclose(model(features), values, rtol=1e-4, atol=1e-6)
+
+
+# The steps
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_full_batches_are_gradient_descent(key, num_classes):
+    """Against the formula Xᵀ(p − y)·w/Σw, in float64 numpy."""
+    features, labels = examples(key, num_classes)
+    weights = jnp.arange(23) % 4
+    model = logistic(num_classes)
+    fitted, history = fit(model, features, labels, num_epochs=4, weights=weights)
+
+    inputs, shares = np.asarray(features, np.float64), np.asarray(weights) / np.sum(weights)
+    kernel = np.asarray(model.output.kernel[...], np.float64)
+    bias = np.zeros(kernel.shape[1])
+    losses = []
+    for _ in range(4):
+        logits = inputs @ kernel + bias
+        if num_classes is None:
+            probs, targets = scipy.special.expit(logits), np.asarray(labels)[:, None]
+            label_probs = np.where(targets == 1, probs, 1 - probs)[:, 0]
+        else:
+            probs = scipy.special.softmax(logits, axis=-1)
+            targets = np.eye(num_classes)[np.asarray(labels)]
+            label_probs = (probs * targets).sum(axis=-1)
+        losses.append(-(shares * np.log(label_probs)).sum())
+        residuals = shares[:, None] * (probs - targets)
+        kernel = kernel - 0.5 * inputs.T @ residuals
+        bias = bias - 0.5 * residuals.sum(axis=0)
+    np.testing.assert_allclose(fitted.output.kernel[...], kernel, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fitted.output.bias[...], bias, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-5)
+    np.testing.assert_array_equal(history.penalty, np.zeros(4))
+
+
+def _minus_product(logits, labels):
+    return -logits * labels
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, None])
+def test_every_example_is_used_once_per_epoch(batch_size):
+    """Each has a feature of its own and a loss linear in it: its parameter counts its uses."""
+    num_examples, num_epochs = 10, 3
+    labels = jnp.arange(1.0, 1 + num_examples)
+    model = logistic(num_features=num_examples)
+    whole_steps = optax.sgd(1.0)
+    uses = []
+    for epochs in range(1, 1 + num_epochs):
+        fitted, _ = fit(
+            model,
+            jnp.eye(num_examples),
+            labels,
+            loss=_minus_product,
+            optimizer=whole_steps,
+            batch_size=batch_size,
+            num_epochs=epochs,
+        )
+        change = fitted.output.kernel[...] - model.output.kernel[...]
+        uses.append(change[:, 0] / labels)
+    whole = min(batch_size or num_examples, num_examples)
+    rest = num_examples % whole
+    one_epoch = (
+        [1 / whole] * (num_examples - rest) + [1 / rest] * rest if rest else [1 / whole] * 10
+    )
+    per_epoch = np.diff(uses, axis=0, prepend=0)
+    np.testing.assert_allclose(np.sort(per_epoch, axis=-1), [one_epoch] * num_epochs, rtol=1e-5)
+    if rest:  # another order in every epoch
+        assert len({tuple(np.argsort(shares)[-rest:]) for shares in per_epoch.round(3)}) > 1
+
+
+@pytest.mark.parametrize("num_epochs", [1, 99, 203])
+def test_as_many_epochs_as_asked_for(num_epochs):
+    """Also where they do not divide into equal parts: each adds ½ to the bias."""
+    features, labels = jnp.ones([1, 1]), jnp.ones(1)
+    model = logistic(num_features=1)
+    fitted, history = fit(model, features, labels, loss=_minus_product, num_epochs=num_epochs)
+    np.testing.assert_allclose(fitted.output.bias[...], [num_epochs / 2])
+    assert history.loss.shape == history.penalty.shape == (num_epochs,)
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_history_is_the_mean_over_all_examples(key, batch_size):
+    features, labels = examples(key, 3)
+    weights = jax.random.uniform(key, [23])
+    model = logistic(3)
+    _, history = fit(
+        model, features, labels, weights=weights, batch_size=batch_size, optimizer=STANDING_STILL
+    )
+    losses = jbce.softmax_cross_entropy_with_integer_labels(model(features), labels)
+    np.testing.assert_allclose(history.loss, [np.average(losses, weights=weights)] * 3, rtol=1e-5)
+
+
+def test_default_loss_and_optimizer_are_the_documented_ones(key):
+    adam = optax.adam(1e-3)
+    for num_classes, loss in (
+        (None, jbce.sigmoid_binary_cross_entropy),
+        (3, jbce.softmax_cross_entropy_with_integer_labels),
+    ):
+        features, labels = examples(key, num_classes)
+        model = logistic(num_classes)
+        default = fit(model, features, labels, optimizer=None)
+        explicit = fit(model, features, labels, loss=loss, optimizer=adam)
+        chex.assert_trees_all_equal(params_of(default.model), params_of(explicit.model))
+
+
+def test_penalty_joins_the_objective(key):
+    """With no loss and the penalty ‖θ‖²/2, a step of 0.5 halves every parameter."""
+    features, labels = examples(key)
+    model = logistic()
+    fitted, history = fit(
+        model,
+        features,
+        labels,
+        loss=lambda logits, labels: 0 * logits,
+        penalty=lambda model: sum(jnp.sum(leaf**2) for leaf in params_of(model)) / 2,
+        num_epochs=4,
+    )
+    np.testing.assert_allclose(fitted.output.kernel[...], model.output.kernel[...] / 2**4)
+    start = np.sum(np.asarray(model.output.kernel[...]) ** 2) / 2
+    np.testing.assert_allclose(history.penalty, start / 4.0 ** np.arange(4), rtol=1e-6)
+    np.testing.assert_array_equal(history.loss, np.zeros(4))
+
+
+def test_the_key_decides_the_order_and_nothing_else(key):
+    features, labels = examples(key)
+    first, same, other = (
+        params_of(fit(logistic(), features, labels, batch_size=4, key=jax.random.key(seed)).model)
+        for seed in (1, 1, 2)
+    )
+    chex.assert_trees_all_equal(first, same)
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_losses_of_several_labels_per_example(key):
+    features = jax.random.normal(key, [11, 3])
+    labels = features[:, :2] > 0
+    weights = jnp.arange(1.0, 12.0)
+    _, history = fit(logistic(2), features, labels, weights=weights, optimizer=STANDING_STILL)
+    losses = jbce.sigmoid_binary_cross_entropy(logistic(2)(features), labels.astype(jnp.float32))
+    expected = np.average(losses.mean(axis=-1), weights=weights)
+    np.testing.assert_allclose(history.loss, [expected] * 3, rtol=1e-5)
+
+
+class NoisyNormalised(nnx.Module):
+    def __init__(self, *, rngs):
+        self.norm = nnx.BatchNorm(3, momentum=0.0, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.output = nnx.Linear(3, 1, rngs=rngs)
+
+    def __call__(self, features):
+        return self.output(self.dropout(self.norm(features)))[..., 0]
+
+
+def test_other_variables_change_as_the_model_changes_them(key):
+    features, labels = examples(key)
+    model = NoisyNormalised(rngs=nnx.Rngs(0))
+    fitted, history = fit(model, features, labels)
+    np.testing.assert_allclose(fitted.norm.mean[...], features.mean(axis=0), atol=1e-6)
+    assert jax.tree.leaves(nnx.state(fitted, nnx.RngCount)) == [3]
+    assert jax.tree.leaves(nnx.state(model, nnx.RngCount)) == [0]
+    assert len(set(np.asarray(history.loss))) == 3
+
+
+def test_the_model_handed_in_is_left_as_it_is(key):
+    features, labels = examples(key)
+    model = logistic()
+    before = [np.array(leaf) for leaf in params_of(model)]
+    fitted, _ = fit(model, features, labels)
+    assert fitted is not model and type(fitted) is type(model)
+    chex.assert_trees_all_equal(params_of(model), before)
+    assert not np.array_equal(params_of(fitted)[0], before[0])
+
+
+# Compilation, and what may be batched
+
+
+def test_compiles_once_for_all_epochs_and_for_the_next_fit(key):
+    features, labels = examples(key)
+    chex.clear_trace_counter()
+    # One trace finds the shape of the history, the other is compiled.
+    loss = chex.assert_max_traces(jbce.sigmoid_binary_cross_entropy, n=2)
+    optimizer = optax.sgd(0.5)
+    for seed in range(3):
+        model = training.LogisticRegression(3, rngs=nnx.Rngs(seed))
+        _, history = fit(
+            model,
+            features,
+            labels,
+            loss=loss,
+            optimizer=optimizer,
+            batch_size=5,
+            num_epochs=203 + seed,  # the last part of the epochs is a short one
+            key=jax.random.key(seed),
+        )
+        assert history.loss.shape == (203 + seed,)
+
+
+def test_the_loop_runs_under_vmap(key):
+    features, labels = examples(key, 3)
+    models = [training.LogisticRegression(3, 3, rngs=nnx.Rngs(seed)) for seed in range(3)]
+    keys = jax.random.split(key, 3)
+    optimizer = optax.adam(0.1)
+    recipe = Recipe(nnx.graphdef(models[0]), optimizer, default_loss, None, 4)
+    data = Data(features, labels, jnp.ones(23))
+
+    def run(state, key):
+        return run_epochs(recipe, 3, state, key, 0, 3, data)
+
+    states = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(initial_state(model, optimizer) for model in models)
+    )
+    trained, history = jax.jit(jax.vmap(run))(states, keys)
+    for index, model in enumerate(models):
+        single = fit(model, features, labels, optimizer=optimizer, batch_size=4, key=keys[index])
+        np.testing.assert_allclose(history.loss[index], single.history.loss, rtol=1e-5)
+        kernel = trained.params["output"]["kernel"][...][index]
+        np.testing.assert_allclose(kernel, single.model.output.kernel[...], rtol=1e-4, atol=1e-6)
+
+
+# Divergence
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is():
+    """The loss −logit²/2 and a step of ½ on kernel and bias each double the logit."""
+    model = logistic(num_features=1)
+    start = model(jnp.ones([1, 1]))[0]
+    with np.errstate(over="ignore"):
+        losses = -((np.float32(start) * np.float32(2) ** np.arange(120, dtype=np.float32)) ** 2) / 2
+    infinite = int(np.isfinite(losses).argmin())
+    with pytest.raises(FloatingPointError, match=f"-inf in epoch {infinite + 1} of 250") as raised:
+        fit(model, jnp.ones([1, 1]), jnp.ones(1), loss=_minus_half_square, num_epochs=250)
+    assert isinstance(raised.value, training.DivergenceError)
+    fitted, history = raised.value.result
+    np.testing.assert_allclose(history.loss, losses[: infinite + 1], rtol=1e-5)
+    epochs_done = infinite - infinite % 3  # 250 epochs are looked at every 3
+    logit = fitted(jnp.ones([1, 1]))[0]
+    np.testing.assert_allclose(logit, start * 2.0**epochs_done, rtol=1e-5)
+
+
+def test_divergence_at_once_gives_a_copy_of_the_model():
+    model = logistic(num_features=1)
+    with pytest.raises(training.DivergenceError, match="nan in epoch 1 of 3") as raised:
+        fit(model, jnp.full([1, 1], jnp.nan), jnp.ones(1))
+    kept, history = raised.value.result
+    assert history.loss.shape == (1,)
+    chex.assert_trees_all_equal(params_of(kept), params_of(model))
+    kept.output.bias[...] += 1
+    assert model.output.bias[...] == 0
+
+
+def _minus_half_square(logits, labels):
+    return -(logits**2) / 2
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_shows_on_a_terminal_only(key, monkeypatch, terminal, progress):
+    stderr = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    _, history = fit(logistic(), *examples(key), progress=progress)
+    shown = stderr.getvalue()
+    if not (terminal and progress):
+        assert shown == ""
+        return
+    assert "3/3" in shown and "examples/s" in shown
+    assert f"loss {history.loss[-1]:.4g}" in shown
+
+
+# Bad input
+
+THREE = jnp.zeros([3, 2])
+BAD = {
+    "lengths": ((THREE, jnp.zeros(4)), {}, ["float32[3,2]", "float32[4]"]),
+    "no examples": ((jnp.zeros([0, 2]), jnp.zeros(0)), {}, ["float32[0,2]"]),
+    "weights": ((THREE, jnp.zeros(3)), {"weights": jnp.ones(2)}, ["float32[2]", "float32[3,2]"]),
+    "batch_size": ((THREE, jnp.zeros(3)), {"batch_size": 0}, ["`batch_size`", "0"]),
+    "num_epochs": ((THREE, jnp.zeros(3)), {"num_epochs": -1}, ["`num_epochs`", "-1"]),
+    "labels": ((THREE, jnp.zeros([3, 4])), {}, ["`labels`", "float32[3,4]", "logits float32[3]"]),
+    "loss": (
+        (THREE, jnp.zeros(3)),
+        {"loss": lambda logits, labels: jnp.mean(logits)},
+        ["`loss`", "3 examples float32[]"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_and_shown(case, unchecked_signatures):
+    data, choice, shown = BAD[case]
+    with pytest.raises(ValueError) as raised:
+        fit(logistic(num_features=2), *data, **choice)
+    assert all(words in str(raised.value) for words in shown), raised.value
+
+
+def test_a_model_without_classes():
+    with pytest.raises(ValueError, match="`num_classes` must be at least 1"):
+        training.LogisticRegression(2, 0, rngs=nnx.Rngs(0))
+
+
+def test_a_missing_package_names_the_extra():
+    program = """
+import sys
+sys.stderr.isatty = lambda: True
+for package in ("rich", "flax", "optax"):
+    for name in [name for name in sys.modules if name.split(".")[0] in ("jbce", package)]:
+        del sys.modules[name]
+    sys.modules[package] = None
+    try:
+        from jbce.training._progress import progress_bar
+        with progress_bar(True, 1, 1):
+            pass
+    except ImportError as error:
+        print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == [
+        f"jbce.training needs {package}, which comes with the extra: pip install 'jbce[training]'"
+        for package in ("rich", "flax", "optax")
+    ]
