@@ -1,0 +1,501 @@
+"""The experiments and what runs them: the command, the files that it leaves, the numbers."""
+
+import dataclasses
+import decimal
+import itertools
+import json
+import math
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _benchmark, _discovery, _environment, _record
+from experiments.__main__ import benchmarks, experiments, main
+from experiments._gradient_check import check_gradient
+
+SMALLEST = {
+    "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
+    "worked_example": [],
+}
+
+# -------------------------------------------------------------------------------- every experiment
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run an experiment with its smallest settings, once for all tests; returns folder and text."""
+    done = {}
+
+    def run(name, capsys):
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            capsys.readouterr()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("COLUMNS", raising=False)
+                assert main([name, *SMALLEST[name]], runs=folder) == 0
+            done[name] = (folder / name, capsys.readouterr().out)
+        return done[name]
+
+    return run
+
+
+every_experiment = pytest.mark.parametrize("name", sorted(experiments()))
+
+
+def test_every_experiment_has_a_smallest_config():
+    assert sorted(SMALLEST) == sorted(experiments())
+
+
+@pytest.mark.jax_defaults
+@every_experiment
+def test_metrics_are_strict_json_with_what_a_reader_needs(name, results, capsys):
+    folder, _ = results(name, capsys)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    contents = json.loads((folder / "metrics.json").read_text(), parse_constant=refuse)
+    assert contents["experiment"] == name
+    assert {"seed", "config", "seconds", "device", "platform", "cpu", "cores", "allocator"} <= set(
+        contents
+    )
+    assert {"python", "jbce", "jax", "jaxlib", "numpy"} <= set(contents["versions"])
+    assert contents["rows"]
+    for row in contents["rows"]:
+        assert set(row) == {"name", "value", "unit"}
+        assert row["value"] is None or isinstance(row["value"], float)
+    names = [row["name"] for row in contents["rows"]]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.jax_defaults
+@every_experiment
+def test_report_stands_alone(name, results, capsys):
+    folder, _ = results(name, capsys)
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "prefers-color-scheme: dark" in page
+    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|\ssrc=", page)
+    assert all(reference.startswith("#") for reference in re.findall(r'href="([^"]*)"', page))
+    assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page))
+    drawings = sorted(path.name for path in folder.glob("*.svg"))
+    assert page.count("<svg ") == len(drawings) == page.count("<figure>")
+    identities = re.findall(r'\bid="([^"]*)"', page)
+    assert len(identities) == len(set(identities))
+    referred = re.findall(r'(?:href="|url\()#([^")]*)', page)
+    assert set(referred) <= set(identities)
+    assert f"python -m experiments {name}" in page
+
+
+@pytest.mark.jax_defaults
+@every_experiment
+def test_a_pipe_of_80_columns_loses_nothing(name, results, capsys):
+    _, text = results(name, capsys)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.jax_defaults
+@every_experiment
+def test_only_results_are_left(name, results, capsys):
+    folder, _ = results(name, capsys)
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".html", ".svg"}
+
+
+@every_experiment
+def test_every_setting_is_explained(name, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([name, "--help"])
+    assert exit.value.code == 0
+    text = " ".join(re.sub("[│─╭╮╰╯]", " ", capsys.readouterr().out).split())
+    module = sys.modules[f"experiments.{name}"]
+    assert dataclasses.fields(module.Config)
+    for field in dataclasses.fields(module.Config):
+        explanation = text.rpartition(f"--{field.name.replace('_', '-')} ")[2]
+        assert re.match(r"\w+ [A-Z]", explanation), field.name
+    assert module.Config.__dataclass_params__.frozen
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def test_list_says_what_there_is_without_importing_it(capsys):
+    imported = {name for name in sys.modules if name.startswith("experiments.")}
+    assert main([]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for entry in experiments().values():
+        assert entry.name in text
+        assert f"{entry.minutes:g} min" in text
+        assert " ".join(entry.question.split()) in text
+        assert entry.expect in text
+    new = {name for name in sys.modules if name.startswith("experiments.")} - imported
+    assert new <= {"experiments._terminal"}
+
+
+def test_help_is_the_list(capsys):
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == listed
+
+
+@pytest.mark.parametrize("arguments", [["diagnosys"], ["benchmark", "nothing"]])
+def test_unknown_name(arguments, capsys, tmp_path):
+    assert main(arguments, runs=tmp_path) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: there is no ")
+    assert arguments[-1] in err
+    if arguments == ["diagnosys"]:
+        assert "Did you mean diagnosis?" in err
+        assert all(name in err for name in experiments())
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_option_is_an_error(capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit:
+        main(["worked_example", "--no-such-option", "1"], runs=tmp_path)
+    assert exit.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_extra_says_which(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["worked_example"], runs=tmp_path) == 1
+    assert "python -m pip install -e '.[experiments]'" in capsys.readouterr().err
+
+
+def test_a_new_file_is_a_new_entry(tmp_path):
+    (tmp_path / "_private.py").write_text("no python at all")
+    (tmp_path / "fresh.py").write_text(
+        '"""Is it listed?\n\nCommand:  python -m experiments fresh\nMinutes:  2.5\n'
+        'Expect:   yes,\n          it is.\n\nMore.\n"""\nraise RuntimeError("imported")\n'
+    )
+    (entry,) = _discovery.discover("package", tmp_path).values()
+    assert entry == _discovery.Entry(
+        "fresh", "package.fresh", "Is it listed?", 2.5, "yes, it is.", "More."
+    )
+
+
+@pytest.mark.parametrize("text", ["", '"""Only a question?"""', '"""What?\n\nMinutes:  1\n"""'])
+def test_a_docstring_that_lacks_something_is_an_error(text, tmp_path):
+    (tmp_path / "short.py").write_text(text)
+    with pytest.raises(ValueError, match=r"short\.py"):
+        _discovery.discover("package", tmp_path)
+
+
+def test_dash_stands_for_underscore():
+    assert _discovery.find("worked-example", experiments(), "experiment").name == "worked_example"
+
+
+def test_docstrings_give_their_command():
+    for entry in experiments().values():
+        module_docstring = __import__(entry.module, fromlist=["_"]).__doc__
+        assert f"Command:  python -m experiments {entry.name}" in module_docstring
+
+
+# -------------------------------------------------------------------------------------- the record
+
+
+def test_what_is_not_finite_is_null():
+    record = _record.Record()
+    for name, value in {"nan": math.nan, "inf": math.inf, "one": jnp.float32(1)}.items():
+        record.metric(name, value, "1")
+    assert [metric.value for metric in record.metrics] == [None, None, 1.0]
+    text = _record.strict_json({"nested": [(math.nan, np.float32(2))], "deep": {"x": -math.inf}})
+    assert json.loads(text) == {"nested": [[None, 2.0]], "deep": {"x": None}}
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    _record.write_text(path, "old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(_record.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        _record.write_text(path, "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+    assert path.read_text() == "old"
+
+
+def test_generated_text_is_escaped(tmp_path):
+    from experiments._report import page
+
+    hostile = "<script>alert('&')</script>\""
+    record = _record.Record()
+    record.say(hostile)
+    record.table(hostile, (hostile,), [(hostile,)], note=hostile)
+    record.metric(hostile, 1.0, hostile)
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        text: str = hostile
+
+    entry = _discovery.Entry(hostile, "module", hostile, 1.0, hostile, hostile)
+    contents = record.write(tmp_path, name=hostile, config=Config())
+    html = page(entry, record, contents, hostile)
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("variables", "regime"),
+    [
+        ({}, "default"),
+        ({"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}, "warm"),
+        ({"MALLOC_MMAP_MAX_": "65536", "MALLOC_TRIM_THRESHOLD_": "1"}, "default"),
+    ],
+)
+def test_environment_names_the_allocator(variables, regime, monkeypatch):
+    for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert _environment.environment()["allocator"] == regime
+
+
+# -------------------------------------------------------------------------------------- benchmarks
+
+
+def test_every_suite_is_listed(capsys):
+    assert main(["benchmark"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in benchmarks())
+
+
+@pytest.mark.parametrize(
+    ("row", "ratio", "met"),
+    [
+        (dict(value=2.0), None, None),
+        (dict(value=2.0, goal=3.0), None, True),
+        (dict(value=2.0, goal=1.0), None, False),
+        (dict(value=2.0, beside=4.0, goal=0.5), 0.5, True),
+        (dict(value=2.0, beside=4.0, goal=0.4), 0.5, False),
+        (dict(value=2.0, beside=4.0, goal=0.4, better="higher"), 0.5, True),
+        (dict(value=math.nan, beside=4.0, goal=1.0), None, False),
+        (dict(value=2.0, beside=0.0, goal=1.0), None, False),
+        (dict(value=math.nan, goal=1.0), None, False),
+    ],
+)
+def test_a_row_knows_its_ratio_and_whether_it_is_met(row, ratio, met):
+    row = _benchmark.Row(name="loss", unit="ms", **row)
+    assert (row.ratio, row.met) == (ratio, met)
+
+
+def test_rows_are_written_and_what_is_not_met_is_marked(tmp_path, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        rounds: int = 3
+
+    rows = [
+        _benchmark.Row("fast", 1.0, "ms", beside=2.0, rival="optax", goal=1.0),
+        _benchmark.Row("slow", 3.0, "ms", beside=2.0, rival="optax", goal=1.0),
+        _benchmark.Row("lost", math.nan, "ms"),
+    ]
+    path = tmp_path / "benchmark" / "suite.json"
+    assert _benchmark.write_rows(path, iter(rows), suite="suite", config=Config()) == rows
+    contents = json.loads(path.read_text())
+    assert contents["suite"] == "suite" and contents["config"] == {"rounds": 3}
+    fast, slow, lost = contents["rows"]
+    fields = {"name", "value", "unit", "beside", "ratio", "goal", "met", "versions", "device"}
+    assert fields <= set(fast)
+    assert (fast["ratio"], fast["met"], slow["met"]) == (0.5, True, False)
+    assert (lost["value"], lost["met"]) == (None, None)
+
+    _benchmark.show_rows("suite", rows)
+    text = capsys.readouterr().out
+    assert text.count("NOT MET") == 1
+    assert "Not met, 1 of 2 goals: slow." in text
+
+
+def test_a_suite_runs_by_name(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "suites"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(
+        '"""How fast is nothing?\n\nCommand:  python -m experiments benchmark tiny\n'
+        'Minutes:  0\nExpect:   fast\n"""\n'
+        "from dataclasses import dataclass\n"
+        "from experiments._benchmark import Row\n"
+        "@dataclass(frozen=True)\n"
+        "class Config:\n"
+        '    """Settings."""\n'
+        "    value: float = 1.0\n"
+        '    """What to report."""\n'
+        "def run(config):\n"
+        '    yield Row("nothing", config.value, "s", goal=1.5)\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(
+        "experiments.__main__.benchmarks", lambda: _discovery.discover("suites", folder)
+    )
+    assert main(["benchmark", "tiny", "--value", "2"], runs=tmp_path / "runs") == 0
+    assert "NOT MET" in capsys.readouterr().out
+    contents = json.loads((tmp_path / "runs" / "benchmark" / "tiny.json").read_text())
+    assert contents["rows"][0]["value"] == 2.0
+
+
+def test_timer_calls_in_turn_and_starts_elsewhere_each_round():
+    calls = []
+    thunks = {name: lambda name=name: calls.append(name) or jnp.zeros(()) for name in "abc"}
+    timings = _benchmark.interleaved(thunks, rounds=3)
+    assert "".join(calls) == "abcbcacab"
+    assert set(timings) == set("abc")
+    assert all(0 < timing.minimum <= timing.median for timing in timings.values())
+
+
+def test_timer_refuses_no_rounds():
+    with pytest.raises(ValueError, match="at least 1"):
+        _benchmark.interleaved({}, rounds=0)
+
+
+# ------------------------------------------------------------------------------ the worked example
+
+
+def rows_of(folder):
+    rows = json.loads((folder / "metrics.json").read_text())["rows"]
+    return {row["name"]: row["value"] for row in rows}
+
+
+@pytest.mark.jax_defaults
+def test_worked_example_is_the_formula_in_nats_and_in_bans(results, capsys):
+    from experiments.worked_example import ACTUAL, PREDICTED
+
+    folder, text = results("worked_example", capsys)
+    rows = rows_of(folder)
+    y, p = np.array(ACTUAL), np.array(PREDICTED, float)
+    formula = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    assert rows["log_loss"] == pytest.approx(formula, rel=4e-16)
+    assert rows["log_loss_base_10"] == pytest.approx(formula / np.log(10), rel=4e-16)
+    assert round(formula, 3) == 0.494 and round(formula / math.log(10), 3) == 0.214
+    assert "0.494" in text and "0.214" in text
+
+
+@pytest.mark.jax_defaults
+def test_worked_example_agrees_five_times_to_the_last_digits(results, capsys):
+    from experiments.worked_example import WAYS
+
+    rows = rows_of(results("worked_example", capsys)[0])
+    for name, dtype in itertools.product(WAYS, ("float64", "float32")):
+        assert abs(rows[f"ulps.{name}.{dtype}"]) <= 2
+
+
+def test_exact_log_loss_is_a_mean_of_logarithms():
+    from experiments.worked_example import ACTUAL, PREDICTED, exact_log_loss
+
+    terms = [
+        math.log(float(p) if y else 1 - float(p)) for p, y in zip(PREDICTED, ACTUAL, strict=True)
+    ]
+    assert float(exact_log_loss()) == pytest.approx(-math.fsum(terms) / len(terms), rel=1e-15)
+
+
+def test_ulps_count_spacings():
+    from experiments.worked_example import ulps_from
+
+    one = decimal.Decimal(1)
+    assert ulps_from(one, np.float32(1)) == 0
+    assert ulps_from(one, np.nextafter(np.float32(1), np.float32(2))) == 1
+    assert ulps_from(one, np.float64(1 + 3 * 2.0**-52)) == 3
+
+
+# ------------------------------------------------------------------------------ the gradient check
+
+
+def planted(entry=None, factor=1.0):
+    """Check the gradient of a smooth function, with one entry multiplied by `factor`."""
+    with jax.enable_x64(True):
+        parameters = {
+            "bias": jnp.linspace(-1.0, 1.0, 3),
+            "kernel": jnp.linspace(-2.0, 2.0, 12).reshape(4, 3),
+        }
+
+        def loss(p):
+            return jnp.mean(jnp.tanh(p["bias"][None] + jnp.sin(p["kernel"])) ** 2)
+
+        gradient = jax.grad(loss)(parameters)
+        if entry is not None:
+            name, index = entry
+            gradient[name] = gradient[name].at[index].multiply(factor)
+        return check_gradient(loss, parameters, gradient=gradient)
+
+
+def test_a_right_gradient_is_right():
+    check = planted()
+    assert check.right and check.num_entries == 15
+
+
+@pytest.mark.parametrize("entry", [("bias", (2,)), ("kernel", (0, 1)), ("kernel", (3, 2))])
+@pytest.mark.parametrize("factor", [1.001, 0.0, -1.0, math.nan])
+def test_a_wrong_entry_is_found_where_it_is(entry, factor):
+    check = planted(entry, factor)
+    assert not check.right
+    assert (check.path, check.index) == entry
+
+
+def test_gradient_check_wants_float64():
+    with pytest.raises(TypeError, match=r"w must be float64, but is float32"):
+        check_gradient(lambda p: jnp.sum(p["w"]), {"w": jnp.ones(2, jnp.float32)})
+
+
+# ----------------------------------------------------------------------------------- the diagnosis
+
+
+@pytest.mark.jax_defaults
+def test_malignant_is_class_one():
+    from experiments.diagnosis import load
+
+    data = load()
+    assert data.features.shape == (569, 30) and data.labels.sum() == 212
+
+
+@pytest.mark.jax_defaults
+def test_diagnosis_reports_what_it_promises(results, capsys):
+    folder, text = results("diagnosis", capsys)
+    rows = rows_of(folder)
+    for model, metric in itertools.product(
+        ("logistic_regression", "neural_network", "scikit_learn"),
+        ("log_loss", "brier_score", "accuracy", "roc_auc", "expected_calibration_error"),
+    ):
+        assert 0 <= rows[f"{metric}.{model}"] <= 1
+        assert rows[f"{metric}.{model}.standard_error"] >= 0
+    ratio = rows["log_loss.logistic_regression"] / rows["log_loss.scikit_learn"]
+    assert rows["log_loss_ratio"] == pytest.approx(ratio)
+    assert rows["gradient.right"] == 1 and rows["gradient.entries"] == 30 * 3 + 3 + 3 + 1
+    assert "The gradient is right." in text
+    assert {path.stem for path in folder.glob("*.svg")} == {"training_curve", "reliability", "roc"}
+
+
+@pytest.mark.jax_defaults
+def test_logistic_regression_reaches_the_optimum_of_scikit_learn():
+    """The same objective has the same minimum: compare the weights, not only the loss."""
+    from flax import nnx
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    from experiments.diagnosis import Config, fit, load
+    from jbce import training
+
+    config, data = Config(), load()
+    features = StandardScaler().fit_transform(data.features).astype(np.float32)
+    fitted = fit(
+        training.LogisticRegression(features.shape[1], rngs=nnx.Rngs(0)),
+        jnp.asarray(features),
+        jnp.asarray(data.labels),
+        inverse_penalty=config.inverse_penalty,
+        learning_rate=config.learning_rate,
+        num_epochs=config.num_epochs,
+    )
+    scikit = LogisticRegression(C=config.inverse_penalty, tol=1e-8, max_iter=10_000)
+    scikit.fit(features, data.labels)
+    np.testing.assert_allclose(
+        np.asarray(fitted.model(jnp.asarray(features))),
+        scikit.decision_function(features),
+        rtol=1e-3,
+        atol=1e-3,
+    )
