@@ -166,6 +166,14 @@ def test_binary_labels_of_every_dtype(name, dtype):
     np.testing.assert_array_equal(value, METRICS[name](logits, labels, weights=weights))
 
 
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc", "expected_calibration_error"])
+def test_binary_labels_are_positive_above_one_half(name):
+    logits, labels, weights = examples("binary")
+    soft = jnp.where(labels == 1, 0.75, 0.5)
+    value = METRICS[name](logits, soft, weights=weights)
+    np.testing.assert_array_equal(value, METRICS[name](logits, labels, weights=weights))
+
+
 @every_metric
 def test_classes_at_minus_infinity_are_not_there(name):
     """And 300 classes, which 8-bit labels cannot count, do not confuse them."""
@@ -271,17 +279,19 @@ def test_nothing_counts(name, kind, nothing):
 
 
 @every_metric
-@every_kind
-@pytest.mark.parametrize("undefined", ["logit", "label"])
+@pytest.mark.parametrize(
+    ("kind", "undefined"),
+    [(kind, what) for kind in KINDS for what in ("logit", "label")] + [("binary", "float label")],
+)
 def test_an_undefined_example_that_counts_shows(name, kind, undefined):
     logits, labels, _ = examples(kind)
     weights = jnp.ones(len(labels))
     if undefined == "logit":
         logits = logits.at[(3,) * logits.ndim].set(jnp.nan)
-    elif kind == "binary":
-        labels = labels.astype(jnp.float32).at[3].set(jnp.nan)
+    elif undefined == "label":
+        labels = labels.at[3].set(-1 if kind == "binary" else NUM_CLASSES)
     else:
-        labels = labels.at[3].set(NUM_CLASSES)
+        labels = labels.astype(jnp.float32).at[3].set(jnp.nan)
     assert jnp.isnan(METRICS[name](logits, labels, weights=weights))
 
 
@@ -461,8 +471,9 @@ def test_roc_auc_of_classes_ties_rows_of_equal_odds():
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
-def test_roc_auc_of_classes_ranks_where_probabilities_are_1():
-    margins = jnp.array([40.0, 60.0, 50.0, 70.0, 55.0])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_roc_auc_of_classes_ranks_where_probabilities_are_1(scale):
+    margins = scale * jnp.array([40.0, 60.0, 50.0, 70.0, 55.0])
     labels = jnp.array([0, 1, 0, 1, 1])
     pairs = jnp.stack([jnp.zeros_like(margins), margins], axis=-1)
     np.testing.assert_array_equal(

@@ -7,9 +7,9 @@ that run under `jit`, and under `vmap` over a leading axis of models:
 
     jax.vmap(roc_auc, in_axes=(0, None))(logits_of_models, labels)
 
-An example whose prediction is undefined (NaN logits, several classes at +inf or none that exists,
-a label out of range) makes a metric NaN, unless `where` leaves it out or its weight is 0. Sums run
-in float64, whatever the dtype of the logits, so they hold at 1e8 examples.
+An undefined example (NaN logits, several classes at +inf or none that exists, a label that is not
+one) makes a metric NaN, unless `where` leaves it out or its weight is 0. Sums run in float64,
+whatever the dtype of the logits, so they hold at 1e8 examples.
 """
 
 from ._accuracy import accuracy as accuracy

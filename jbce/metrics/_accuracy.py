@@ -27,7 +27,7 @@ def accuracy(
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
-        labels: `[*batch]`; binary ones are boolean, or numbers that are positive above ½.
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
 

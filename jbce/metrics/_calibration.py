@@ -45,7 +45,7 @@ def reliability(
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
-        labels: `[*batch]`; binary ones are boolean, or numbers that are positive above ½.
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
         num_bins: number of bins, a Python integer ≥ 1.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
@@ -100,7 +100,7 @@ def expected_calibration_error(
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
-        labels: `[*batch]`; binary ones are boolean, or numbers that are positive above ½.
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
         num_bins: number of bins, a Python integer ≥ 1.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.

@@ -13,7 +13,7 @@ class Examples(NamedTuple):
     """Checked arguments of a metric; logits and labels are 0 where an example does not count."""
 
     logits: Array  # float32 or float64, [*batch] if binary, else [*batch, classes]
-    labels: Array  # [*batch]; class indices are int32, and −1 where out of range
+    labels: Array  # [*batch]; not boolean; class indices are int32, and −1 where out of range
     weights: Array  # float64, [*batch], 0 where an example does not count
     counted: Array  # boolean, [*batch]
     binary: bool
@@ -59,7 +59,10 @@ def examples(logits: Array, labels: Array, weights: Array, where: Array) -> Exam
         weights = jnp.broadcast_to(weights, labels.shape)
         counted = weights != 0.0
     # What does not count becomes harmless here, for values and for derivatives.
-    labels = labels if binary else _class_indices(labels, logits.shape[-1])
+    if not binary:
+        labels = _class_indices(labels, logits.shape[-1])
+    elif labels.dtype == jnp.bool_:
+        labels = labels.astype(jnp.int8)
     labels = jnp.where(counted, labels, jnp.zeros_like(labels))
     counted_logits = counted if binary else counted[..., None]
     logits = jnp.where(counted_logits, logits.astype(dtype), 0.0)
@@ -84,18 +87,18 @@ def most_probable(logits: Array) -> Array:
 
 
 def is_positive(binary_labels: Array) -> Array:
-    """Boolean labels of boolean, integer or floating point ones."""
-    if binary_labels.dtype == jnp.bool_:
-        return binary_labels
+    """Boolean labels of integer or floating point ones."""
     return binary_labels > (0.5 if jnp.issubdtype(binary_labels.dtype, jnp.floating) else 0)
 
 
 def is_defined(these: Examples) -> Array:
     """Where logits and label say something, [*batch]."""
     if these.binary:
-        if not jnp.issubdtype(these.labels.dtype, jnp.floating):
-            return ~jnp.isnan(these.logits)
-        return ~(jnp.isnan(these.logits) | jnp.isnan(these.labels))
+        if jnp.issubdtype(these.labels.dtype, jnp.floating):
+            is_label = ~jnp.isnan(these.labels)
+        else:  # −1 and 1, or 1 and 2, are not what is meant
+            is_label = (these.labels == 0) | (these.labels == 1)
+        return is_label & ~jnp.isnan(these.logits)
     largest = jnp.max(these.logits, axis=-1)
     # One class at +inf has probability 1. Several would be inf − inf, and a row without any class
     # (all −inf) is 0 / 0; a NaN is the maximum of its row and equals nothing.

@@ -34,7 +34,7 @@ def log_loss(
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
-        labels: `[*batch]`; binary ones are boolean, or numbers in [0, 1].
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats in [0, 1].
         base: of the logarithm, and so the unit: e gives nats, 2 bits, 10 bans. May be traced.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
@@ -68,7 +68,7 @@ def log_loss(
 def _log_loss(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
     these = examples(logits, labels, weights, where)
     if these.binary:
-        losses = sigmoid_binary_cross_entropy(these.logits, these.labels.astype(these.dtype))
+        losses = sigmoid_binary_cross_entropy(these.logits, these.labels)
     else:
         losses = softmax_cross_entropy_with_integer_labels(these.logits, these.labels)
     return average(losses, these)
@@ -103,7 +103,7 @@ def brier_score(
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
-        labels: `[*batch]`; binary ones are boolean, or numbers in [0, 1].
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats in [0, 1].
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
 

@@ -63,7 +63,9 @@ def default_loss(logits: Array, labels: Array) -> Array:
         ValueError: the labels are neither.
     """
     if labels.shape == logits.shape:
-        return sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
+        if labels.dtype == jnp.bool_:
+            labels = labels.astype(jnp.int8)
+        return sigmoid_binary_cross_entropy(logits, labels)
     if labels.shape == logits.shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer):
         return softmax_cross_entropy_with_integer_labels(logits, labels)
     raise ValueError(
