@@ -410,6 +410,8 @@ def test_integer_dtypes(dtype):
         )
         np.testing.assert_array_equal(np.isnan(losses), [False, False, True])
         np.testing.assert_array_equal(gradient, [0.5, -0.5, NAN])
+    boolean = jbce.sigmoid_binary_cross_entropy(jnp.zeros(2), jnp.array([True, False]))
+    np.testing.assert_allclose(boolean, np.log(2), rtol=1e-7)
     wide = jbce.softmax_cross_entropy_with_integer_labels(jnp.zeros((2, 1000)), jnp.zeros(2, dtype))
     np.testing.assert_allclose(wide, np.log(1000), rtol=1e-6)
 

@@ -108,7 +108,7 @@ _loss = elementwise(
 
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "*batch"],
-    labels: Real[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     where: Bool[ArrayLike, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:

@@ -25,7 +25,7 @@ from ._labels import check_class_labels, class_index, keep, split_where
 
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "*shape"],
-    labels: Real[ArrayLike, "*shape"],
+    labels: Real[ArrayLike, "*shape"] | Bool[ArrayLike, "*shape"],
     axis: Axis = -1,
     where: Bool[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "..."]:

@@ -6,14 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import (
-    arithmetic_dtype,
-    exact_primitive,
-    kept_axis,
-    leave_maximum_out,
-    per_platform,
-    row_of,
-)
+from .._exact import Row, arithmetic_dtype, exact_primitive, kept_axis, per_platform, row_of
 from .._typing import Array
 from ..numerics import log_softmax, softmax, softmax_tangent
 
@@ -25,16 +18,19 @@ from ..numerics import log_softmax, softmax, softmax_tangent
 # p_j·Q − q_j would cancel where a label is hard or nearly hard. Here Q − q_j of the largest label
 # is the sum of the others, and 1 − p_j of the largest probability is tail/(1 + tail).
 
+_INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
-def _left_out(q: Array, axis: int) -> tuple[Array, Array]:
-    """Q, and Q − q_j without cancellation at the largest q_j."""
-    largest = jnp.max(q, axis=axis, keepdims=True, initial=-jnp.inf)
-    is_largest = q == largest
-    ties = jnp.sum(is_largest.astype(q.dtype), axis=axis, keepdims=True)
-    others = jnp.sum(jnp.where(is_largest, 0, q), axis=axis, keepdims=True)
-    rest = others + jnp.where(ties > 1, (ties - 1) * largest, 0)
-    whole = rest + largest
-    return whole, jnp.where(is_largest, rest, whole - q)
+
+def _one_left_out(values: Array, largest: Array, axis: int) -> Array:
+    """Sums of rows without one of their largest values, and 0 at those values, 1 elsewhere.
+
+    The indicator is arithmetic, which XLA CPU takes up into its reductions; a select it would
+    write to memory first.
+    """
+    below = jnp.sign(largest - values)
+    ties = values.shape[axis] - jnp.sum(below, axis=axis, keepdims=True)
+    rest = jnp.sum(values * below, axis=axis, keepdims=True)
+    return rest + jnp.maximum(ties - 1, 0) * largest
 
 
 def _loss_form(x: Array, q: Array, *, axis: int, double: bool) -> Array:
@@ -44,16 +40,35 @@ def _loss_form(x: Array, q: Array, *, axis: int, double: bool) -> Array:
 def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     row = row_of(x, axis, double)
     q = q.astype(row.x.dtype)
-    left = leave_maximum_out(row)
-    linear = jnp.where(q == 0, 0, -q * row.margin(row.x))
-    loss = row.sum(linear) + row.sum(q) * row.log1p(left.tail)
-    several_infinite = row.infinite & (left.tail >= 1)
-    loss = jnp.where(row.exists, jnp.where(several_infinite, jnp.nan, loss), 0)
+    # Equal to the maximum is what has the exponential 1.
+    exp = row.exp_margin(row.x)
+    tail = _one_left_out(exp, row.exp_margin(row.maximum), axis)
+    linear = row.sum(_linear(row, q))
+    loss = linear + row.sum(q) * row.rounded(row.log1p(row.wide(tail)))
+    loss = jnp.where(row.infinite & (linear != 0), linear * jnp.inf, loss)
+    loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
+    loss = jnp.where(row.exists, loss, 0)
 
-    _, others = _left_out(q, axis)
-    one_less = jnp.where(left.at_maximum, left.tail, (1 + left.tail) - left.exp)
-    residual = (left.exp * others - q * one_less) / (1 + left.tail)
+    largest = jnp.max(q, axis=axis, keepdims=True, initial=-jnp.inf)
+    largest = jnp.where(row.exists, largest, 0)
+    other_labels = _one_left_out(q, largest, axis)
+    whole = 1 + row.wide(tail)
+    # Apart from the sums, with which it would share what is then written to memory.
+    exp, q = jax.lax.optimization_barrier((exp, q))
+    not_label = jnp.where(q == largest, other_labels, other_labels + largest - q)
+    not_probable = jnp.where(exp == 1, tail, row.rounded(whole) - exp)
+    residual = (exp * not_label - q * not_probable) * row.rounded(1 / whole)
     return [loss, jnp.where(row.exists & row.defined, residual, 0)]
+
+
+def _linear(row: Row, q: Array) -> Array:
+    """q·(maximum − x) per class: 0 without label mass, inf with some on a class at −inf."""
+    if not row.double:
+        return jnp.where(q == 0, 0, -q * row.margin(row.x))
+    finfo = jnp.finfo(row.x.dtype)
+    x, maximum = jax.lax.optimization_barrier((row.x, jnp.clip(row.maximum, finfo.min, finfo.max)))
+    margin = jnp.minimum(x, maximum).astype(jnp.float64) - maximum.astype(jnp.float64)
+    return (jnp.maximum(margin, -_INFINITE) * -q.astype(jnp.float64)).astype(q.dtype)
 
 
 def _one_per_row(x: Any, q: Any, *, axis: int) -> jax.ShapeDtypeStruct:

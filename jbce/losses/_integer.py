@@ -36,7 +36,7 @@ class _LabelLeftOut(NamedTuple):
     known: Array  # the label is in range
     is_label: Array  # per class
     others: Array  # E, and 0 at the label
-    rest: Array  # S
+    rest: Array  # S; this and what follows in `row.wide`
     label_exp: Array  # E_y
     label_margin: Array  # d_y
 
@@ -59,9 +59,9 @@ def _leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> _Label
         known=labels >= 0,
         is_label=is_label,
         others=others,
-        rest=row.sum(others),
-        label_exp=row.exp_margin(label_logit),
-        label_margin=row.margin(label_logit),
+        rest=row.wide(row.sum(others)),
+        label_exp=row.wide(row.exp_margin(label_logit)),
+        label_margin=row.margin(row.wide(label_logit)),
     )
 
 
@@ -71,13 +71,14 @@ def _loss_of(left: _LabelLeftOut) -> Array:
     # Several classes at +inf are infinite equals: nothing says by how much they differ.
     several_infinite = row.infinite & (left.rest + left.label_exp >= 2)
     loss = jnp.where(left.known & ~several_infinite, loss, jnp.nan)
-    return jnp.where(row.exists, loss, 0)
+    return row.rounded(jnp.where(row.exists, loss, 0))
 
 
 def _residual_of(left: _LabelLeftOut) -> Array:
     whole = jnp.where(left.known, left.rest + left.label_exp, jnp.nan)
-    residual = jnp.where(left.is_label, -left.rest / whole, left.others / whole)
-    return jnp.where(left.row.exists & left.row.defined, residual, 0)
+    row, at_label = left.row, left.row.rounded(-left.rest / whole)
+    residual = jnp.where(left.is_label, at_label, left.others / row.rounded(whole))
+    return jnp.where(row.exists & row.defined, residual, 0)
 
 
 def _loss_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
@@ -141,7 +142,8 @@ def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array
     x = x.astype(arithmetic_dtype(x.dtype))
     row = row_of(_others(x, labels, axis), axis, double)
     label_logit = _at_label(x, labels, axis)
-    log_odds = row.margin(label_logit) - row.log1p(leave_maximum_out(row).tail)
+    log_tail = row.log1p(row.wide(leave_maximum_out(row).tail))
+    log_odds = row.rounded(row.margin(row.wide(label_logit)) - log_tail)
     log_odds = jnp.where(
         row.infinite, jnp.where(label_logit == jnp.inf, jnp.nan, -jnp.inf), log_odds
     )

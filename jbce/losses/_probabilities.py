@@ -89,7 +89,7 @@ _cost = elementwise(
 
 def binary_cross_entropy(
     probs: Float[ArrayLike, "*batch"],
-    labels: Real[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     where: Bool[ArrayLike, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:

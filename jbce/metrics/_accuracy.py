@@ -15,8 +15,8 @@ def is_right(these: Examples) -> Array:
 
 
 def accuracy(
-    logits: Float[Array, "*logits"],
-    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    logits: Float[ArrayLike, "*logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
     where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,

@@ -29,8 +29,8 @@ class Reliability(NamedTuple):
 
 
 def reliability(
-    logits: Float[Array, "*logits"],
-    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    logits: Float[ArrayLike, "*logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
@@ -83,8 +83,8 @@ def _reliability(
 
 
 def expected_calibration_error(
-    logits: Float[Array, "*logits"],
-    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    logits: Float[ArrayLike, "*logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,

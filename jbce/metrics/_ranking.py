@@ -20,8 +20,8 @@ _LABEL_BIT = 31  # of the payload that is sorted along; the bits below it are th
 
 
 def roc_auc(
-    logits: Float[Array, "*logits"],
-    labels: Real[Array, "*batch"] | Bool[Array, "*batch"],
+    logits: Float[ArrayLike, "*logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
     where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
@@ -63,8 +63,8 @@ def roc_auc(
         operating characteristic (ROC) curve, Radiology 143 (1982).
     """
     arrays = checked(logits, labels, weights, where)
-    if jnp.size(labels) >= 2**_LABEL_BIT:
-        raise ValueError(f"`labels` must be fewer than 2^31, but {jnp.size(labels)} came.")
+    if arrays[1].size >= 2**_LABEL_BIT:
+        raise ValueError(f"`labels` must be fewer than 2^31, but {arrays[1].size} came.")
     return _roc_auc(*arrays)
 
 

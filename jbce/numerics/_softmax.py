@@ -38,14 +38,15 @@ def _one_per_row(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
 
 def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
-    lse = row.maximum + row.log1p(leave_maximum_out(row).tail)
+    lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(leave_maximum_out(row).tail)))
     lse = jnp.where(row.infinite, jnp.inf, jnp.where(row.exists, lse, -jnp.inf))
     return lse.astype(x.dtype)
 
 
 def _log_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
-    log_probs = row.margin(row.x) - row.log1p(leave_maximum_out(row).tail)
+    log_tail = row.log1p(row.wide(leave_maximum_out(row).tail))
+    log_probs = row.rounded(row.margin(row.wide(row.x)) - log_tail)
     return jnp.where(row.exists, log_probs, -jnp.inf).astype(x.dtype)
 
 

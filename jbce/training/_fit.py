@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._typing import Array, ArrayLike, Bool, Real, as_array, as_real, describe
+from .._typing import ArrayLike, Bool, Real, as_array, as_real, describe
 from ._extra import extra
 from ._loop import Data, History, Loss, Penalty, Recipe, State
 from ._loop import default_loss as _default_loss
@@ -47,8 +47,8 @@ class DivergenceError(FloatingPointError):
 
 def fit(
     model: nnx.Module,
-    features: Real[Array, "examples *features"],
-    labels: Real[Array, "examples *label"] | Bool[Array, "examples *label"],
+    features: Real[ArrayLike, "examples *features"],
+    labels: Real[ArrayLike, "examples *label"] | Bool[ArrayLike, "examples *label"],
     *,
     loss: Loss | None = None,
     optimizer: optax.GradientTransformation | None = None,
