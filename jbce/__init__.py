@@ -24,6 +24,7 @@ from .losses import (
 from .losses import total as total
 
 _SUBMODULES = ("losses", "metrics", "numerics", "plots", "training")
+__all__ = [name for name in dir() if not name.startswith("_") and name not in _SUBMODULES]
 
 
 def __getattr__(name: str) -> _ModuleType:

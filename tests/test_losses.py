@@ -387,6 +387,32 @@ def test_categorical_edges(dtype, kind, logits, label, loss, gradient):
             chex.assert_tree_all_finite(hessian)
 
 
+@each_loss
+@pytest.mark.parametrize("axis_first", [False, True])
+def test_a_nan_logit_among_many_is_a_nan_loss(loss, axis_first, key):
+    # XLA CPU drops NaNs from the maximum of 4096 numbers and more.
+    logits, labels = draw(loss, key, (2000, 4))
+    bad = logits.at[5, 3].set(NAN).at[7].set(NAN).at[9, 0].set(NAN).at[9, 1].set(INF)
+    function = loss.function
+    if axis_first and loss.class_axes:
+        bad = bad.T
+        labels = labels.T if labels.ndim == 2 else labels
+        function = functools.partial(loss.function, axis=0)
+    found = jax.jit(function)(bad, labels)
+    expected = loss.function(logits, labels if not axis_first else draw(loss, key, (2000, 4))[1])
+    rows = np.isnan(bad.T if axis_first and loss.class_axes else bad)
+    undefined = rows if loss.class_axes == 0 else rows.any(-1)
+    np.testing.assert_array_equal(np.isnan(found), undefined)
+    elsewhere = ~undefined
+    if loss.class_axes == 0:
+        elsewhere &= (np.arange(2000) != 9)[:, None]
+    chex.assert_trees_all_close_ulp(found[elsewhere], expected[elsewhere], maxulp=2)
+    gradient = jax.jit(jax.grad(lambda x: function(x, labels).sum()))(bad)
+    gradient = gradient.T if axis_first and loss.class_axes else gradient
+    np.testing.assert_array_equal(gradient[undefined], 0)
+    chex.assert_tree_all_finite(gradient)
+
+
 @pytest.mark.parametrize("label", [3, 7, -1, -100, 2**31 - 1])
 def test_a_class_index_out_of_range_poisons_its_own_example(label):
     # optax: −1 wraps to the last class, 7 and −100 give NaN with a finite, wrong gradient.

@@ -154,6 +154,20 @@ def test_softmax_family_axes_are_those_of_jax(axis, key):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [3, 2000])
+def test_a_nan_spoils_its_row_and_no_other(count):
+    x = jnp.zeros((count, 4)).at[1, 2].set(jnp.nan).at[2].set(jnp.nan).at[2, 0].set(jnp.inf)
+    for function in (
+        numerics.softmax,
+        numerics.log_softmax,
+        numerics.one_minus_softmax,
+        lambda x: numerics.logsumexp(x)[:, None],
+    ):
+        found = np.isnan(function(x)).all(-1)
+        np.testing.assert_array_equal(found, np.isin(np.arange(count), [1, 2]))
+        assert not np.isnan(function(x))[~found].any()
+
+
 def test_rows_in_which_nothing_is():
     nothing = jnp.full((2, 3), -jnp.inf)
     np.testing.assert_array_equal(numerics.softmax(nothing), 0)

@@ -398,3 +398,21 @@ for package in ("rich", "flax", "optax"):
         f"jbce.training needs {package}, which comes with the extra: pip install 'jbce[training]'"
         for package in ("rich", "flax", "optax")
     ]
+
+
+@pytest.mark.jax_defaults
+@pytest.mark.usefixtures("unchecked_signatures")
+@pytest.mark.parametrize(
+    ("num_classes", "labels", "says"),
+    [
+        (None, [-1, 1, 1, -1], "binary, so from 0 to 1, but they run from -1 to 1"),
+        (3, [0, 1, 2, 3], "a model of 3 classes, so from 0 to 2, but they run from 0 to 3"),
+        (1, [0, 1, 0, 1], "a model of 1 classes, .* one logit per example"),
+    ],
+)
+def test_labels_out_of_range_are_named(num_classes, labels, says):
+    model = training.LogisticRegression(2, num_classes, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=says):
+        training.fit(
+            model, jnp.zeros((4, 2)), jnp.array(labels), num_epochs=1, key=jax.random.key(0)
+        )

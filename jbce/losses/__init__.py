@@ -10,3 +10,5 @@ from ._probabilities import binary_cross_entropy as binary_cross_entropy
 from ._probabilities import categorical_cross_entropy as categorical_cross_entropy
 from ._reduce import mean as mean
 from ._reduce import total as total
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -139,9 +139,10 @@ def sigmoid_binary_cross_entropy(
         0 nor 1 gives NaN in loss and gradient.
 
     Error:
-        float32, labels 0 and 1: ≤ 0.51 ulp at every logit for value, gradient and second
-        derivative where the platform has float64 (results below the smallest normal number may be
-        flushed to 0). Between the labels the error is counted in ulps of the largest term.
+        float32, labels 0 and 1, on CPU: ≤ 0.503 ulp for the value and ≤ 0.5001 for gradient and
+        second derivative, tried at all 2³² logits (`python -m experiments certify --exhaustive`);
+        results below the smallest normal number may be flushed to 0. Between the labels the error
+        is counted in ulps of the largest term.
 
     Example:
         >>> import jax, jax.numpy as jnp

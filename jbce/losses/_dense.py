@@ -47,7 +47,8 @@ def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     loss = linear + row.sum(q) * row.rounded(row.log1p(row.wide(tail)))
     loss = jnp.where(row.infinite & (linear != 0), linear * jnp.inf, loss)
     loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
-    loss = jnp.where(row.exists, loss, 0)
+    undefined = jnp.isnan(tail)
+    loss = jnp.where(undefined, jnp.nan, jnp.where(row.exists, loss, 0))
 
     largest = jnp.max(q, axis=axis, keepdims=True, initial=-jnp.inf)
     largest = jnp.where(row.exists, largest, 0)
@@ -58,7 +59,7 @@ def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     not_label = jnp.where(q == largest, other_labels, other_labels + largest - q)
     not_probable = jnp.where(exp == 1, tail, row.rounded(whole) - exp)
     residual = (exp * not_label - q * not_probable) * row.rounded(1 / whole)
-    return [loss, jnp.where(row.exists & row.defined, residual, 0)]
+    return [loss, jnp.where(row.exists & ~undefined, residual, 0)]
 
 
 def _linear(row: Row, q: Array) -> Array:
@@ -86,8 +87,8 @@ def _loss_tangent(residual: Array, x: Array, tangents: Sequence[Any], axis: int)
         terms.append(residual * tangents[0].astype(residual.dtype))
     if tangents[1] is not None:
         # A class at −inf is out of the softmax, and its label is not a variable.
-        cost = jnp.where(x == -jnp.inf, 0, -log_softmax(x, axis=axis))
-        cost = jnp.where(jnp.isnan(jnp.max(x, axis=axis, keepdims=True)), 0, cost)
+        log_probs = log_softmax(x, axis=axis)
+        cost = jnp.where((x == -jnp.inf) | jnp.isnan(log_probs), 0, -log_probs)
         terms.append(cost * tangents[1].astype(residual.dtype))
     return jnp.sum(sum(terms[1:], terms[0]), axis=axis, keepdims=True)
 

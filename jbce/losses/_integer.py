@@ -65,20 +65,25 @@ def _leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> _Label
     )
 
 
+def _undefined(left: _LabelLeftOut) -> Array:
+    return jnp.isnan(left.rest + left.label_exp)
+
+
 def _loss_of(left: _LabelLeftOut) -> Array:
     row = left.row
     loss = row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
     # Several classes at +inf are infinite equals: nothing says by how much they differ.
     several_infinite = row.infinite & (left.rest + left.label_exp >= 2)
     loss = jnp.where(left.known & ~several_infinite, loss, jnp.nan)
-    return row.rounded(jnp.where(row.exists, loss, 0))
+    loss = jnp.where(row.exists, loss, 0)
+    return row.rounded(jnp.where(_undefined(left), jnp.nan, loss))
 
 
 def _residual_of(left: _LabelLeftOut) -> Array:
     whole = jnp.where(left.known, left.rest + left.label_exp, jnp.nan)
     row, at_label = left.row, left.row.rounded(-left.rest / whole)
     residual = jnp.where(left.is_label, at_label, left.others / row.rounded(whole))
-    return jnp.where(row.exists & row.defined, residual, 0)
+    return jnp.where(row.exists & ~_undefined(left), residual, 0)
 
 
 def _loss_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
@@ -142,14 +147,15 @@ def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array
     x = x.astype(arithmetic_dtype(x.dtype))
     row = row_of(_others(x, labels, axis), axis, double)
     label_logit = _at_label(x, labels, axis)
-    log_tail = row.log1p(row.wide(leave_maximum_out(row).tail))
+    tail = leave_maximum_out(row).tail
+    log_tail = row.log1p(row.wide(tail))
     log_odds = row.rounded(row.margin(row.wide(label_logit)) - log_tail)
     log_odds = jnp.where(
         row.infinite, jnp.where(label_logit == jnp.inf, jnp.nan, -jnp.inf), log_odds
     )
     # With nothing beside it a label has the loss 0, whatever it is.
     log_odds = jnp.where(row.exists, log_odds, jnp.inf)
-    log_odds = jnp.where(jnp.isnan(label_logit), jnp.nan, log_odds)
+    log_odds = jnp.where(jnp.isnan(label_logit) | jnp.isnan(tail), jnp.nan, log_odds)
     return jnp.where(labels >= 0, log_odds, jnp.nan)
 
 

@@ -19,3 +19,5 @@ from ._calibration import reliability as reliability
 from ._proper import brier_score as brier_score
 from ._proper import log_loss as log_loss
 from ._ranking import roc_auc as roc_auc
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -104,6 +104,8 @@ def is_defined(these: Examples) -> Array:
     # (all −inf) is 0 / 0; a NaN is the maximum of its row and equals nothing.
     winners = jnp.sum(these.logits == largest[..., None], axis=-1)
     has_probabilities = jnp.isfinite(largest) | ((largest == jnp.inf) & (winners == 1))
+    # XLA CPU drops NaNs from the maximum of 4096 numbers and more.
+    has_probabilities &= ~jnp.any(jnp.isnan(these.logits), axis=-1)
     return has_probabilities & (these.labels >= 0)
 
 

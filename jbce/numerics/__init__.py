@@ -9,3 +9,5 @@ from ._softmax import logsumexp as logsumexp
 from ._softmax import one_minus_softmax as one_minus_softmax
 from ._softmax import softmax as softmax
 from ._softmax import softmax_tangent as softmax_tangent
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -38,29 +38,35 @@ def _one_per_row(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
 
 def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
-    lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(leave_maximum_out(row).tail)))
+    tail = leave_maximum_out(row).tail
+    lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(tail)))
     lse = jnp.where(row.infinite, jnp.inf, jnp.where(row.exists, lse, -jnp.inf))
+    lse = jnp.where(jnp.isnan(tail), jnp.nan, lse)
     return lse.astype(x.dtype)
 
 
 def _log_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
-    log_tail = row.log1p(row.wide(leave_maximum_out(row).tail))
+    tail = leave_maximum_out(row).tail
+    log_tail = row.log1p(row.wide(tail))
     log_probs = row.rounded(row.margin(row.wide(row.x)) - log_tail)
-    return jnp.where(row.exists, log_probs, -jnp.inf).astype(x.dtype)
+    log_probs = jnp.where(row.exists, log_probs, -jnp.inf)
+    return jnp.where(jnp.isnan(tail), jnp.nan, log_probs).astype(x.dtype)
 
 
 def _softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
     exp = row.exp_margin(row.x)
-    return jnp.where(row.exists, exp / row.sum(exp), 0).astype(x.dtype)
+    whole = row.sum(exp)
+    return jnp.where(row.exists | jnp.isnan(whole), exp / whole, 0).astype(x.dtype)
 
 
 def _one_minus_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     row = row_of(x, axis, double)
     left = leave_maximum_out(row)
     others = jnp.where(left.at_maximum, left.tail, (1 + left.tail) - left.exp)
-    return jnp.where(row.exists, others / (1 + left.tail), 1).astype(x.dtype)
+    exists = row.exists | jnp.isnan(left.tail)
+    return jnp.where(exists, others / (1 + left.tail), 1).astype(x.dtype)
 
 
 def _logsumexp_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
@@ -86,8 +92,7 @@ def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
 def softmax_tangent(x: Array, tangent: Array, axis: int) -> Array:
     """The softmax's directional derivative p·(t − Σp·t), 0 in rows with a NaN."""
     probs = _softmax(x, axis=axis)
-    moved = probs * _centred(x, probs, tangent, axis)
-    return jnp.where(jnp.isnan(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)), 0, moved)
+    return jnp.where(jnp.isnan(probs), 0, probs * _centred(x, probs, tangent, axis))
 
 
 def _log_softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:

@@ -9,3 +9,5 @@ from ._fit import fit as fit
 from ._loop import History as History
 from ._models import MLP as MLP
 from ._models import LogisticRegression as LogisticRegression
+
+__all__ = [name for name in dir() if not name.startswith("_")]

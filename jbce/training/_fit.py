@@ -112,6 +112,8 @@ def fit(
     """
     num_epochs = _at_least_one("num_epochs", num_epochs)
     data = _data(features, labels, weights)
+    if loss is None:
+        _check_range(model, data)
     num_examples = data.weights.shape[0]
     if batch_size is not None:
         batch_size = min(_at_least_one("batch_size", batch_size), num_examples)
@@ -159,6 +161,29 @@ def _result(recipe: Recipe, state: State, histories: list[History], num_epochs: 
     history = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_epochs], *histories)
     model = nnx.merge(recipe.graphdef, state.params, state.rest, copy=True)
     return FitResult(model, history)
+
+
+def _check_range(model: nnx.Module, data: Data) -> None:
+    """Integer labels are classes that the model has: under jit they would only make a loss NaN.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not jnp.issubdtype(data.labels.dtype, jnp.integer):
+        return
+    graphdef, state = nnx.split(model)
+    logits = jax.eval_shape(lambda s, x: nnx.merge(graphdef, s)(x), state, data.features[:1])
+    binary = logits.shape[1:] == data.labels.shape[1:]
+    num_classes = 2 if binary else logits.shape[-1]
+    lowest, highest = int(jnp.min(data.labels)), int(jnp.max(data.labels))
+    if lowest < 0 or highest >= num_classes:
+        what = "binary" if binary else f"for a model of {num_classes} classes"
+        hint = " (one logit per example wants the logits without their last axis)"
+        raise ValueError(
+            f"`labels` are {what}, so from 0 to {num_classes - 1}, but they run from {lowest} to "
+            f"{highest}; the model's logits are {describe(logits)} for one example"
+            f"{hint if num_classes == 1 else ''}."
+        )
 
 
 def _at_least_one(name: str, value: int) -> int:
