@@ -407,7 +407,7 @@ for package in ("rich", "flax", "optax"):
     [
         (None, [-1, 1, 1, -1], "binary, so from 0 to 1, but they run from -1 to 1"),
         (3, [0, 1, 2, 3], "a model of 3 classes, so from 0 to 2, but they run from 0 to 3"),
-        (1, [0, 1, 0, 1], "a model of 1 classes, .* one logit per example"),
+        (1, [0, 1, 0, 1], "a model of 1 classes, .*one logit per example"),
     ],
 )
 def test_labels_out_of_range_are_named(num_classes, labels, says):

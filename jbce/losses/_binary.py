@@ -36,7 +36,7 @@ _BEYOND_16_BITS = 3.395e38  # above every finite bfloat16 (and float16), below t
 
 
 def _loss_double(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype)
+    y = binary_label(y, x.dtype, summed=True)
     size, sign = jnp.abs(x), jnp.sign(x)
     share = sign * (jnp.maximum(sign, -0.0) - y)
     return log1p_of_unit(jnp.exp(-size)) + jnp.minimum(size, _INFINITE) * share
@@ -45,7 +45,7 @@ def _loss_double(x: Array, y: Array) -> Array:
 def _loss_single(x: Array, y: Array) -> Array:
     # Of 16-bit logits in float32, where no finite number can stand for infinity: the term that
     # makes infinity is 0 for every finite 16-bit logit.
-    y = binary_label(y, x.dtype)
+    y = binary_label(y, x.dtype, summed=True)
     size, sign = jnp.abs(x), jnp.sign(x)
     share = sign * (jnp.maximum(sign, -0.0) - y)
     finite = jnp.minimum(size, jnp.finfo(jnp.float32).max)
@@ -54,7 +54,7 @@ def _loss_single(x: Array, y: Array) -> Array:
 
 
 def _loss_builtin(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype)
+    y = binary_label(y, x.dtype, summed=True)
     share = jnp.where(x > 0, 1 - y, y)
     linear = jnp.where(share == 0, share, jnp.abs(x) * share)
     return jnp.log1p(jnp.exp(-jnp.abs(x))) + linear
@@ -63,14 +63,14 @@ def _loss_builtin(x: Array, y: Array) -> Array:
 def _residual_double(x: Array, y: Array) -> Array:
     y = binary_label(y, x.dtype)
     omega = exp_of_moderate(-jnp.clip(x, -_CONSTANT_BEYOND, _CONSTANT_BEYOND))
-    return jnp.where(jnp.isnan(x), 0, ((1 - y) - y * omega) / (1 + omega))
+    return ((1 - y) - y * omega) / (1 + omega)
 
 
 def _residual_builtin(x: Array, y: Array) -> Array:
     y = binary_label(y, x.dtype)
     e = jnp.exp(-jnp.abs(x))
     numerator = jnp.where(x > 0, (1 - y) - y * e, (1 - y) * e - y)
-    return jnp.where(jnp.isnan(x), 0, numerator / (1 + e))
+    return numerator / (1 + e)
 
 
 def _apart(form: Form) -> Form:
@@ -88,9 +88,17 @@ def _minus_logit(x: Array, y: Array, *, dtype: Any) -> Array:
     return jnp.where(jnp.isnan(x), 0, -x.astype(dtype))
 
 
-_residual_form = by_precision(
+_rounded_residual = by_precision(
     float64=_residual_builtin, float32=_residual_double, float16=_residual_builtin
 )
+
+
+def _residual_form(x: Array, y: Array, *, dtype: Any) -> Array:
+    # The select comes after the rounding: where a sum of it is taken (forward mode), XLA CPU writes
+    # to memory what ends in a select, and it had better be float32.
+    return jnp.where(jnp.isnan(x), 0, _rounded_residual(x, y, dtype=dtype))
+
+
 _residual = elementwise(
     "binary_cross_entropy_residual",
     _residual_form,
