@@ -1,5 +1,7 @@
 """Array types, and the checks of shape and dtype that every public function makes at trace time."""
 
+import math
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -109,7 +111,7 @@ def as_axes(name: str, axis: Axis, rank: int) -> tuple[int, ...]:
     Raises:
         ValueError: an axis is not there, or is named twice.
     """
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    given = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
     if any(not -rank <= a < rank for a in given):
         raise ValueError(f"`axis` is {axis}, but `{name}` has {rank} axes.")
     axes = tuple(a % rank for a in given)
@@ -124,4 +126,5 @@ def one_axis(x: Array, axes: tuple[int, ...]) -> tuple[Array, int]:
         return x, axes[0]
     front = [a for a in range(x.ndim) if a not in axes]
     x = x.transpose(*front, *axes)
-    return x.reshape(*x.shape[: len(front)], -1), len(front)
+    batch, classes = x.shape[: len(front)], x.shape[len(front) :]
+    return x.reshape(*batch, math.prod(classes)), len(front)

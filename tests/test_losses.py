@@ -387,6 +387,32 @@ def test_categorical_edges(dtype, kind, logits, label, loss, gradient):
             chex.assert_tree_all_finite(hessian)
 
 
+def test_a_nan_row_leaves_no_trace_in_mixed_second_derivatives():
+    logits = jnp.array([[NAN, 0.0, 1.0], [1.0, 2.0, 3.0]])
+    labels = jnp.array([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]])
+
+    def total(x, q):
+        return jnp.sum(jbce.softmax_cross_entropy(x, q))
+
+    forward = jax.jacfwd(jax.grad(total), argnums=1)(logits, labels)
+    reverse = jax.jacrev(jax.grad(total, argnums=1), argnums=0)(logits, labels)
+    for found in (forward, reverse):
+        chex.assert_tree_all_finite(found)
+        np.testing.assert_array_equal(found[0], 0)
+
+
+def test_reductions_differentiate_in_the_weights():
+    losses, weights = jnp.array([1.0, 2.0, 5.0]), jnp.array([1.0, 1.0, 0.0])
+    average = jax.grad(lambda w: jbce.mean(losses, weights=w))(weights)
+    np.testing.assert_allclose(average, (losses - 1.5) / 2)
+    np.testing.assert_allclose(jax.grad(lambda w: jbce.total(losses, weights=w))(weights), losses)
+    bad = jnp.array([1.0, 2.0, NAN])
+    for reduce in (jbce.mean, jbce.total):
+        assert np.isfinite(reduce(bad, weights=weights))
+        assert np.isfinite(reduce(bad, where=weights > 0))
+        chex.assert_tree_all_finite(jax.grad(lambda x, f=reduce: f(x, weights=weights))(bad))
+
+
 @each_loss
 @pytest.mark.parametrize("axis_first", [False, True])
 def test_a_nan_logit_among_many_is_a_nan_loss(loss, axis_first, key):
@@ -503,6 +529,12 @@ def test_nothing_costs_nothing(loss, shape):
     np.testing.assert_array_equal(losses, np.zeros(shape[: len(shape) - loss.class_axes]))
     assert jbce.mean(losses) == 0
     assert jax.grad(lambda x: jbce.mean(loss.function(x, labels)))(logits).shape == shape
+    if dense:
+        assert jax.grad(lambda q: loss.function(logits, q).sum())(labels).shape == labels.shape
+    if loss.class_axes:
+        empty = jnp.zeros((0, 2, 3))
+        none = empty if dense else jnp.zeros(0, jnp.int32)
+        assert loss.function(empty, none, axis=(1, 2)).shape == (0,)
 
 
 # ---- axes ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from ._primitive import by_precision as by_precision
 from ._primitive import elementwise as elementwise
 from ._primitive import exact_primitive as exact_primitive
 from ._row import Row as Row
-from ._row import kept_axis as kept_axis
 from ._row import leave_maximum_out as leave_maximum_out
 from ._row import per_platform as per_platform
 from ._row import row_of as row_of

@@ -36,7 +36,8 @@ def exact_primitive(
     Args:
         name: what a jaxpr shows.
         form: `(*arrays, **params) -> array` (or a list), traced wherever no other form is named.
-        outputs: `(*arrays, **params) -> ShapeDtypeStruct` (or a list): what comes out.
+        outputs: `(*arrays, **params) -> array` (or a list): any plain function whose results have
+            the shapes, dtypes and shardings of what comes out; it is traced, never run.
         jvp: `(primals, tangents, **params) -> (outputs, tangents)`, written from exact functions; a
             tangent that is zero comes as `None`.
         platforms: other forms, by the name of their platform.
@@ -58,8 +59,7 @@ def exact_primitive(
             return compiled(tuple(params.items()))(*arrays)
 
     def abstract(*avals: ShapedArray, **params: Any) -> Any:
-        structs = outputs(*avals, **params)
-        made = [_like(avals[0], struct) for struct in (structs if multiple_results else [structs])]
+        made = jax.make_jaxpr(functools.partial(outputs, **params))(*avals).out_avals
         return made if multiple_results else made[0]
 
     def batch(arrays: Sequence[Array], axes: Sequence[int | None], **params: Any) -> Any:
@@ -89,14 +89,25 @@ def exact_primitive(
         mlir.register_lowering(
             primitive, mlir.lower_fun(other, multiple_results), platform=platform
         )
-    return primitive.bind
+
+    def call(*arrays: Array, **params: Any) -> Any:
+        return primitive.bind(*_alike(arrays), **params)
+
+    return call
 
 
-def _like(aval: ShapedArray, struct: jax.ShapeDtypeStruct) -> ShapedArray:
-    """The abstract value that `struct` describes, sharded as the input where the shapes agree."""
-    if struct.shape == aval.shape:
-        return aval.update(dtype=struct.dtype, weak_type=False)
-    return ShapedArray(struct.shape, struct.dtype)
+def _alike(arrays: Sequence[Array]) -> Sequence[Array]:
+    """Arrays that vary over the same axes of a `shard_map`.
+
+    One that does not vary and meets one that does has a gradient that is a sum over the axis. What
+    jax does for its own operations a select does here, whose condition depends on all arrays; it
+    is a constant when compiled.
+    """
+    if len({str(getattr(jax.typeof(array), "manual_axis_type", "")) for array in arrays}) < 2:
+        return arrays
+    nothing = [jnp.sum(array.reshape(-1)[:0].astype(jnp.float32)) for array in arrays]
+    always = functools.reduce(jnp.add, nothing) == 0
+    return [jnp.where(always, array, array) for array in arrays]
 
 
 def elementwise(
@@ -115,8 +126,8 @@ def elementwise(
         platforms: other forms, by the name of their platform.
     """
 
-    def outputs(first: Any, *_: Any, dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(first.shape, dtype)
+    def outputs(*arrays: Array, dtype: Any) -> Array:
+        return functools.reduce(jnp.add, [array.astype(dtype) for array in arrays])
 
     def jvp(primals: Sequence[Array], tangents: Sequence[Any], *, dtype: Any) -> Any:
         terms = [

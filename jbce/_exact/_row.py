@@ -113,11 +113,6 @@ def leave_maximum_out(row: Row) -> MaximumLeftOut:
     return MaximumLeftOut(row, at_maximum, exp, tail)
 
 
-def kept_axis(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    """The shape of what there is one of per row."""
-    return (*shape[:axis], 1, *shape[axis + 1 :])
-
-
 def per_platform(form: Callable[..., Any]) -> dict[str, Any]:
     """A row function `(*arrays, double, **params)` as `exact_primitive` takes its forms."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Row, arithmetic_dtype, exact_primitive, kept_axis, per_platform, row_of
+from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, row_of
 from .._typing import Array
 from ..numerics import log_softmax, softmax, softmax_tangent
 
@@ -72,13 +72,17 @@ def _linear(row: Row, q: Array) -> Array:
     return (jnp.maximum(margin, -_INFINITE) * -q.astype(jnp.float64)).astype(q.dtype)
 
 
-def _one_per_row(x: Any, q: Any, *, axis: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(kept_axis(x.shape, axis), arithmetic_dtype(x.dtype))
+def _one_per_row(x: Array, q: Array, *, axis: int) -> Array:
+    return jnp.sum(_one_per_class(x, q), axis=axis, keepdims=True)
 
 
-def _both_outputs(x: Any, q: Any, *, axis: int) -> list[jax.ShapeDtypeStruct]:
-    loss = _one_per_row(x, q, axis=axis)
-    return [loss, jax.ShapeDtypeStruct(x.shape, loss.dtype)]
+def _one_per_class(x: Array, q: Array) -> Array:
+    dtype = arithmetic_dtype(x.dtype)
+    return x.astype(dtype) + q.astype(dtype)
+
+
+def _both_outputs(x: Array, q: Array, *, axis: int) -> list[Array]:
+    return [_one_per_row(x, q, axis=axis), _one_per_class(x, q)]
 
 
 def _loss_tangent(residual: Array, x: Array, tangents: Sequence[Any], axis: int) -> Array:
@@ -109,7 +113,9 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
         moved += whole * softmax_tangent(x, tangents[0].astype(residual.dtype), axis)
     if tangents[1] is not None:
         tangent = tangents[1].astype(residual.dtype)
-        moved += softmax(x, axis=axis) * jnp.sum(tangent, axis=axis, keepdims=True) - tangent
+        probs = softmax(x, axis=axis)
+        label_moved = probs * jnp.sum(tangent, axis=axis, keepdims=True) - tangent
+        moved += jnp.where(jnp.isnan(probs), 0, label_moved)
     return [loss, residual], [_loss_tangent(residual, x, tangents, axis), moved]
 
 

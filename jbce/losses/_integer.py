@@ -10,7 +10,6 @@ from .._exact import (
     Row,
     arithmetic_dtype,
     exact_primitive,
-    kept_axis,
     leave_maximum_out,
     per_platform,
     row_of,
@@ -95,13 +94,17 @@ def _both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Arra
     return [_loss_of(left), _residual_of(left)]
 
 
-def _one_per_row(x: Any, labels: Any, *, axis: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(kept_axis(x.shape, axis), arithmetic_dtype(x.dtype))
+def _one_per_row(x: Array, labels: Array, *, axis: int) -> Array:
+    return jnp.sum(_one_per_class(x, labels), axis=axis, keepdims=True)
 
 
-def _both_outputs(x: Any, labels: Any, *, axis: int) -> list[jax.ShapeDtypeStruct]:
-    loss = _one_per_row(x, labels, axis=axis)
-    return [loss, jax.ShapeDtypeStruct(x.shape, loss.dtype)]
+def _one_per_class(x: Array, labels: Array) -> Array:
+    dtype = arithmetic_dtype(x.dtype)
+    return x.astype(dtype) + labels.astype(dtype)
+
+
+def _both_outputs(x: Array, labels: Array, *, axis: int) -> list[Array]:
+    return [_one_per_row(x, labels, axis=axis), _one_per_class(x, labels)]
 
 
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:

@@ -18,7 +18,7 @@ def binary_labels(labels: ArrayLike, name: str, scores: Array) -> Array:
         return labels
     if labels.dtype == jnp.bool_:
         return labels.astype(jnp.int8)
-    return jnp.where((labels == 0) | (labels == 1), labels, 2).astype(jnp.int8)
+    return jnp.where((labels == 0) | (labels == 1), labels.astype(jnp.int8), 2)
 
 
 def binary_label(label: Array, dtype: Any, *, summed: bool = False) -> Array:

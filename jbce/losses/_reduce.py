@@ -28,8 +28,10 @@ def _weighed(losses: ArrayLike, weights: ArrayLike, where: ArrayLike) -> tuple[A
                 f"but {describe(array)} came with `losses` {describe(losses)}."
             )
     weights = jnp.where(where, weights.astype(losses.dtype), 0)
-    # A loss of weight 0 does not count even where it is NaN: replaced before the product.
-    return jnp.where(weights == 0, 0, losses), weights
+    # A loss of weight 0 does not count even where it is NaN: replaced before the product. A finite
+    # one stays, for it is the derivative in that weight.
+    absent = ~where | ((weights == 0) & ~jnp.isfinite(losses))
+    return jnp.where(absent, 0, losses), weights
 
 
 def mean(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import exact_primitive, kept_axis, leave_maximum_out, per_platform, row_of
+from .._exact import exact_primitive, leave_maximum_out, per_platform, row_of
 from .._typing import (
     Array,
     ArrayLike,
@@ -28,12 +28,12 @@ from .._typing import (
 # tail is never added to a 1 that would absorb it, where that 1 is to be taken away again.
 
 
-def _same(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+def _same(x: Array, *, axis: int) -> Array:
+    return -x
 
 
-def _one_per_row(x: Any, *, axis: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(kept_axis(x.shape, axis), x.dtype)
+def _one_per_row(x: Array, *, axis: int) -> Array:
+    return jnp.sum(x, axis=axis, keepdims=True)
 
 
 def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
@@ -69,12 +69,16 @@ def _one_minus_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     return jnp.where(exists, others / (1 + left.tail), 1).astype(x.dtype)
 
 
+def _probs(x: Array, axis: int) -> Array:
+    """softmax(x), and 0 in rows with a NaN, of which derivatives are to hold no trace."""
+    probs = _softmax(x, axis=axis)
+    return jnp.where(jnp.isnan(probs), 0, probs)
+
+
 def _logsumexp_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     (x,), (tangent,) = primals, tangents
-    return (
-        _logsumexp(x, axis=axis),
-        jnp.sum(_softmax(x, axis=axis) * tangent, axis=axis, keepdims=True),
-    )
+    moved = jnp.sum(_probs(x, axis) * tangent, axis=axis, keepdims=True)
+    return _logsumexp(x, axis=axis), moved
 
 
 def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
@@ -91,14 +95,15 @@ def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
 
 def softmax_tangent(x: Array, tangent: Array, axis: int) -> Array:
     """The softmax's directional derivative p·(t − Σp·t), 0 in rows with a NaN."""
-    probs = _softmax(x, axis=axis)
-    return jnp.where(jnp.isnan(probs), 0, probs * _centred(x, probs, tangent, axis))
+    probs = _probs(x, axis)
+    return probs * _centred(x, probs, tangent, axis)
 
 
 def _log_softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     (x,), (tangent,) = primals, tangents
-    probs = _softmax(x, axis=axis)
-    return _log_softmax(x, axis=axis), _centred(x, probs, tangent, axis)
+    log_probs = _log_softmax(x, axis=axis)
+    moved = _centred(x, _probs(x, axis), tangent, axis)
+    return log_probs, jnp.where(jnp.isnan(log_probs), 0, moved)
 
 
 def _softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
