@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, row_of
+from .._exact import Row, exact_primitive, per_platform, row_of
 from .._typing import Array
 from ..numerics import log_softmax, softmax, softmax_tangent
+from ._outputs import loss_and_residual_like, loss_like
 
 # With m the maximum, d = x − m, E = exp(d), tail = ΣE over all classes but one maximum, Q = Σq:
 #
@@ -72,19 +73,6 @@ def _linear(row: Row, q: Array) -> Array:
     return (jnp.maximum(margin, -_INFINITE) * -q.astype(jnp.float64)).astype(q.dtype)
 
 
-def _one_per_row(x: Array, q: Array, *, axis: int) -> Array:
-    return jnp.sum(_one_per_class(x, q), axis=axis, keepdims=True)
-
-
-def _one_per_class(x: Array, q: Array) -> Array:
-    dtype = arithmetic_dtype(x.dtype)
-    return x.astype(dtype) + q.astype(dtype)
-
-
-def _both_outputs(x: Array, q: Array, *, axis: int) -> list[Array]:
-    return [_one_per_row(x, q, axis=axis), _one_per_class(x, q)]
-
-
 def _loss_tangent(residual: Array, x: Array, tangents: Sequence[Any], axis: int) -> Array:
     terms = []
     if tangents[0] is not None:
@@ -121,7 +109,7 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
 
 _both = exact_primitive(
     "softmax_cross_entropy_and_residual_of_dense_labels",
-    outputs=_both_outputs,
+    outputs=loss_and_residual_like,
     jvp=_both_jvp,
     shift_axis=True,
     multiple_results=True,
@@ -129,7 +117,7 @@ _both = exact_primitive(
 )
 dense_loss = exact_primitive(
     "softmax_cross_entropy",
-    outputs=_one_per_row,
+    outputs=loss_like,
     jvp=_loss_jvp,
     shift_axis=True,
     **per_platform(_loss_form),

@@ -16,6 +16,7 @@ from .._exact import (
 )
 from .._typing import Array
 from ..numerics import softmax, softmax_tangent
+from ._outputs import loss_and_residual_like, loss_like
 
 # Leave the label out: with m the maximum of the row, d = x − m, E = exp(d), S = Σ_{j≠y} E_j,
 #
@@ -94,19 +95,6 @@ def _both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Arra
     return [_loss_of(left), _residual_of(left)]
 
 
-def _one_per_row(x: Array, labels: Array, *, axis: int) -> Array:
-    return jnp.sum(_one_per_class(x, labels), axis=axis, keepdims=True)
-
-
-def _one_per_class(x: Array, labels: Array) -> Array:
-    dtype = arithmetic_dtype(x.dtype)
-    return x.astype(dtype) + labels.astype(dtype)
-
-
-def _both_outputs(x: Array, labels: Array, *, axis: int) -> list[Array]:
-    return [_one_per_row(x, labels, axis=axis), _one_per_class(x, labels)]
-
-
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     loss, residual = _both(*primals, axis=axis)
     tangent = tangents[0].astype(residual.dtype)
@@ -123,7 +111,7 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
 
 _both = exact_primitive(
     "softmax_cross_entropy_and_residual",
-    outputs=_both_outputs,
+    outputs=loss_and_residual_like,
     jvp=_both_jvp,
     shift_axis=True,
     multiple_results=True,
@@ -131,7 +119,7 @@ _both = exact_primitive(
 )
 integer_loss = exact_primitive(
     "softmax_cross_entropy_with_integer_labels",
-    outputs=_one_per_row,
+    outputs=loss_like,
     jvp=_loss_jvp,
     shift_axis=True,
     **per_platform(_loss_form),
@@ -174,7 +162,7 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
 
 log_odds_of_label = exact_primitive(
     "log_odds",
-    outputs=_one_per_row,
+    outputs=loss_like,
     jvp=_log_odds_jvp,
     shift_axis=True,
     **per_platform(_log_odds_form),
