@@ -2,6 +2,7 @@
 
 import dataclasses
 import decimal
+import importlib.util
 import itertools
 import json
 import math
@@ -18,7 +19,8 @@ from experiments.__main__ import benchmarks, experiments, main
 from experiments._gradient_check import check_gradient
 
 SMALLEST = {
-    "certify": ["--stride", "999983", "--no-progress"],
+    "accuracy": ["--stride", "9999991", "--max-classes", "3"],
+    "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
     "worked_example": [],
 }
@@ -270,6 +272,17 @@ def test_every_suite_is_listed(capsys):
     assert main(["benchmark"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in benchmarks())
+
+
+@pytest.mark.jax_defaults
+def test_the_losses_are_timed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # PyTorch compiles too long
+    sizes = ["--size", "1000", "--shrink", "65536", "--rounds", "1", "--mean-of", "1000"]
+    assert main(["benchmark", "losses", *sizes, "--no-warm"], runs=tmp_path) == 0
+    rows = json.loads((tmp_path / "benchmark" / "losses.json").read_text())["rows"]
+    assert {row["rival"] for row in rows} == {"Optax", ""}
+    assert all(row["value"] >= 0 and row["met"] in (True, False, None) for row in rows)
+    assert rows[-1]["name"].startswith("mean of 1,000 losses") and rows[-1]["met"]
 
 
 @pytest.mark.parametrize(

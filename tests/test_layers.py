@@ -12,6 +12,7 @@ import jbce
 PACKAGE = pathlib.Path(jbce.__file__).parent
 LAYERS = {
     "_typing": 0,
+    "_definitions": 0,
     "_exact": 1,
     "numerics": 2,
     "losses": 3,

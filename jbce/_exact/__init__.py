@@ -1,5 +1,12 @@
 """What exact functions are made of: primitives, scalar kernels, and rows without their maximum."""
 
+from ._pair import Exponential as Exponential
+from ._pair import Pair as Pair
+from ._pair import constant as constant
+from ._pair import exponential as exponential
+from ._pair import log1p_of_unit_pair as log1p_of_unit_pair
+from ._pair import single as single
+from ._pair import two_sum as two_sum
 from ._primitive import Form as Form
 from ._primitive import arithmetic_dtype as arithmetic_dtype
 from ._primitive import by_precision as by_precision

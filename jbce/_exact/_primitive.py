@@ -6,6 +6,7 @@ custom rules at second order, and a checker that re-runs the program in other ar
 recognise the function behind its polynomials and bit patterns.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from .._definitions import define
 from .._typing import Array
 
 Form = Callable[..., Any]
@@ -25,6 +27,7 @@ def exact_primitive(
     name: str,
     form: Form,
     *,
+    definition: Form,
     outputs: Callable[..., Any],
     jvp: Form,
     platforms: dict[str, Form] | None = None,
@@ -36,13 +39,14 @@ def exact_primitive(
     Args:
         name: what a jaxpr shows.
         form: `(*arrays, **params) -> array` (or a list), traced wherever no other form is named.
+        definition: what it computes, as plain `jax.numpy` that is right in exact arithmetic.
         outputs: `(*arrays, **params) -> array` (or a list): any plain function whose results have
             the shapes, dtypes and shardings of what comes out; it is traced, never run.
         jvp: `(primals, tangents, **params) -> (outputs, tangents)`, written from exact functions; a
             tangent that is zero comes as `None`.
         platforms: other forms, by the name of their platform.
-        shift_axis: the functions have a parameter `axis`, counted from the front, that a batch
-            axis in front of it pushes on by one.
+        shift_axis: the functions have a parameter `axis`, one or several counted from the front,
+            that a batch axis in front of them pushes on by one.
         multiple_results: whether lists come out.
 
     All arrays have the same rank, and a batch axis is a leading axis of all of them.
@@ -59,7 +63,8 @@ def exact_primitive(
             return compiled(tuple(params.items()))(*arrays)
 
     def abstract(*avals: ShapedArray, **params: Any) -> Any:
-        made = jax.make_jaxpr(functools.partial(outputs, **params))(*avals).out_avals
+        with _float64_of(avals):
+            made = jax.make_jaxpr(functools.partial(outputs, **params))(*avals).out_avals
         return made if multiple_results else made[0]
 
     def batch(arrays: Sequence[Array], axes: Sequence[int | None], **params: Any) -> Any:
@@ -73,13 +78,16 @@ def exact_primitive(
             for array, axis in zip(arrays, axes, strict=True)
         ]
         if shift_axis:
-            params["axis"] += 1
+            axis = params["axis"]
+            params["axis"] = tuple(a + 1 for a in axis) if isinstance(axis, tuple) else axis + 1
         results = primitive.bind(*arrays, **params)
         return (results, [0] * len(results)) if multiple_results else (results, 0)
 
     def rule(primals: Sequence[Array], tangents: Sequence[Any], **params: Any) -> Any:
-        return jvp(primals, [None if type(t) is ad.Zero else t for t in tangents], **params)
+        with _float64_of(primals):
+            return jvp(primals, [None if type(t) is ad.Zero else t for t in tangents], **params)
 
+    define(primitive, definition)
     primitive.def_impl(run)
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batch
@@ -94,6 +102,12 @@ def exact_primitive(
         return primitive.bind(*_alike(arrays), **params)
 
     return call
+
+
+def _float64_of(arrays: Sequence[Any]) -> contextlib.AbstractContextManager[Any]:
+    """Float64 arrays are transformed when the block of `enable_x64` that made them has ended."""
+    is_double = any(array.dtype == jnp.float64 for array in arrays)
+    return jax.enable_x64(True) if is_double else contextlib.nullcontext()
 
 
 def _alike(arrays: Sequence[Array]) -> Sequence[Array]:
@@ -112,17 +126,19 @@ def _alike(arrays: Sequence[Array]) -> Sequence[Array]:
 
 def elementwise(
     name: str,
-    form: Form,
     *partials: Form | None,
+    definition: Form,
+    form: Form,
     platforms: dict[str, Form] | None = None,
 ) -> Callable[..., Any]:
     """An exact function of numbers, applied to arrays of one shape.
 
     Args:
         name: what a jaxpr shows.
-        form: `(*arrays, dtype) -> array`, of the dtype that it is told.
         partials: for each argument the partial derivative, `(*arrays, dtype) -> array`, or None
             where there is none to take.
+        definition: `(*arrays) -> array` of floating point numbers, the function itself.
+        form: `(*arrays, dtype) -> array`, of the dtype that it is told.
         platforms: other forms, by the name of their platform.
     """
 
@@ -137,8 +153,17 @@ def elementwise(
         ]
         return call(*primals, dtype=dtype), functools.reduce(jnp.add, terms)
 
-    call = exact_primitive(name, form, outputs=outputs, jvp=jvp, platforms=platforms)
+    def defined(*arrays: Array, dtype: Any) -> Array:
+        return definition(*(a if _is_integer(a) else a.astype(dtype) for a in arrays))
+
+    call = exact_primitive(
+        name, form, definition=defined, outputs=outputs, jvp=jvp, platforms=platforms
+    )
     return call
+
+
+def _is_integer(array: Array) -> bool:
+    return bool(jnp.issubdtype(array.dtype, jnp.integer))
 
 
 def arithmetic_dtype(dtype: Any) -> Any:
@@ -146,25 +171,39 @@ def arithmetic_dtype(dtype: Any) -> Any:
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
-def by_precision(*, float64: Form, float32: Form, float16: Form) -> Form:
-    """One form of a function out of three, chosen by the widest dtype of its floating arguments.
+def by_precision(
+    *, float64: Form, float32: Form, float16: Form, pairs: Form | None = None
+) -> dict[str, Any]:
+    """Forms by the widest dtype of the floating arguments, as `elementwise` takes them.
 
-    `float32` is traced with float64 arguments, whether or not `jax_enable_x64` is set, and rounds
-    once at its end; `float16` (bfloat16 too) with float32 arguments. Integers come as they are.
+    Args:
+        float64: for float64.
+        float32: for float32, traced with float64 arguments, whether or not `jax_enable_x64` is set;
+            its result is rounded once.
+        float16: for float16 and bfloat16, traced with float32 arguments.
+        pairs: for float32 where the platform has no float64, traced with float32 arguments.
+
+    Integers come as they are.
     """
 
-    def form(*arrays: Array, dtype: Any) -> Array:
-        widest = max(a.dtype.itemsize for a in arrays if jnp.issubdtype(a.dtype, jnp.floating))
-        if widest == 8:
-            chosen, inside = float64, jnp.float64
-        elif widest == 4:
-            chosen, inside = float32, jnp.float64
-        else:
-            chosen, inside = float16, jnp.float32
-        with jax.enable_x64(True):
-            arguments = [
-                a.astype(inside) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arrays
-            ]
-            return chosen(*arguments).astype(dtype)
+    def choose(has_float64: bool) -> Form:
+        of_float32 = (float32, jnp.float64) if has_float64 or not pairs else (pairs, jnp.float32)
+        of_size = {8: (float64, jnp.float64), 4: of_float32, 2: (float16, jnp.float32)}
 
-    return form
+        def form(*arrays: Array, dtype: Any) -> Array:
+            floating = [jnp.issubdtype(array.dtype, jnp.floating) for array in arrays]
+            widest = max(
+                a.dtype.itemsize for a, is_float in zip(arrays, floating, strict=True) if is_float
+            )
+            chosen, inside = of_size[widest]
+            with jax.enable_x64(True):
+                arguments = [
+                    array.astype(inside) if is_float else array
+                    for array, is_float in zip(arrays, floating, strict=True)
+                ]
+                return chosen(*arguments).astype(dtype)
+
+        return form
+
+    with_float64 = dict.fromkeys(("cpu", "cuda", "rocm"), choose(True)) if pairs else {}
+    return {"form": choose(False), "platforms": with_float64}

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Row, exact_primitive, per_platform, row_of
+from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, row_of
 from .._typing import Array
 from ..numerics import log_softmax, softmax, softmax_tangent
 from ._outputs import loss_and_residual_like, loss_like
@@ -58,8 +58,9 @@ def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     # Apart from the sums, with which it would share what is then written to memory.
     exp, q = jax.lax.optimization_barrier((exp, q))
     not_label = jnp.where(q == largest, other_labels, other_labels + largest - q)
-    not_probable = jnp.where(exp == 1, tail, row.rounded(whole) - exp)
-    residual = (exp * not_label - q * not_probable) * row.rounded(1 / whole)
+    probs = exp / row.rounded(whole)
+    not_probable = jnp.where(exp == 1, row.rounded(row.wide(tail) / whole), 1 - probs)
+    residual = probs * not_label - q * not_probable
     return [loss, jnp.where(row.exists & ~undefined, residual, 0)]
 
 
@@ -107,8 +108,20 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
     return [loss, residual], [_loss_tangent(residual, x, tangents, axis), moved]
 
 
+def _definition(x: Array, q: Array, *, axis: int) -> list[Array]:
+    dtype = arithmetic_dtype(x.dtype)
+    x, q = x.astype(dtype), q.astype(dtype)
+    exp = jnp.exp(x)
+    whole = jnp.sum(exp, axis=axis, keepdims=True)
+    mass = jnp.sum(q, axis=axis, keepdims=True)
+    finite = jnp.where((x == -jnp.inf) & (q == 0), 0, x)
+    loss = mass * jnp.log(whole) - jnp.sum(q * finite, axis=axis, keepdims=True)
+    return [loss, mass * exp / whole - q]
+
+
 _both = exact_primitive(
     "softmax_cross_entropy_and_residual_of_dense_labels",
+    definition=_definition,
     outputs=loss_and_residual_like,
     jvp=_both_jvp,
     shift_axis=True,
@@ -117,6 +130,7 @@ _both = exact_primitive(
 )
 dense_loss = exact_primitive(
     "softmax_cross_entropy",
+    definition=lambda x, q, axis: _definition(x, q, axis=axis)[0],
     outputs=loss_like,
     jvp=_loss_jvp,
     shift_axis=True,

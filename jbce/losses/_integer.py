@@ -109,8 +109,19 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
     return [loss, residual], [loss_tangent, softmax_tangent(x, tangent, axis)]
 
 
+def _definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
+    x = x.astype(arithmetic_dtype(x.dtype))
+    exp = jnp.exp(x)
+    whole = jnp.sum(exp, axis=axis, keepdims=True)
+    loss = jnp.log(whole) - _at_label(x, labels, axis)
+    residual = exp / whole - _is_label(x, labels, axis).astype(x.dtype)
+    known = labels >= 0
+    return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
+
+
 _both = exact_primitive(
     "softmax_cross_entropy_and_residual",
+    definition=_definition,
     outputs=loss_and_residual_like,
     jvp=_both_jvp,
     shift_axis=True,
@@ -119,6 +130,7 @@ _both = exact_primitive(
 )
 integer_loss = exact_primitive(
     "softmax_cross_entropy_with_integer_labels",
+    definition=lambda x, labels, axis: _definition(x, labels, axis=axis)[0],
     outputs=loss_like,
     jvp=_loss_jvp,
     shift_axis=True,
@@ -160,8 +172,16 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
     return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
 
 
+def _log_odds_definition(x: Array, labels: Array, *, axis: int) -> Array:
+    x = x.astype(arithmetic_dtype(x.dtype))
+    others = jnp.sum(jnp.exp(_others(x, labels, axis)), axis=axis, keepdims=True)
+    log_odds = _at_label(x, labels, axis) - jnp.log(others)
+    return jnp.where(labels >= 0, log_odds, jnp.nan)
+
+
 log_odds_of_label = exact_primitive(
     "log_odds",
+    definition=_log_odds_definition,
     outputs=loss_like,
     jvp=_log_odds_jvp,
     shift_axis=True,

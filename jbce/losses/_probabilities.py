@@ -62,11 +62,17 @@ def _binary_label_slope(p: Array, y: Array, *, dtype: Any) -> Array:
     return _log1m(p) - jnp.log(p)
 
 
+def _binary_definition(p: Array, y: Array) -> Array:
+    y = binary_label(y, p.dtype)
+    return -_weighed(y, jnp.log(p)) - _weighed(1 - y, jnp.log1p(-p))
+
+
 _binary = elementwise(
     "binary_cross_entropy_of_probabilities",
-    by_precision(float64=_binary_form, float32=_binary_form, float16=_binary_form),
     _binary_slope,
     _binary_label_slope,
+    definition=_binary_definition,
+    **by_precision(float64=_binary_form, float32=_binary_form, float16=_binary_form),
 )
 
 
@@ -81,9 +87,10 @@ def _cost_slope(p: Array, q: Array, *, dtype: Any) -> Array:
 
 _cost = elementwise(
     "cross_entropy_of_probabilities",
-    by_precision(float64=_cost_form, float32=_cost_form, float16=_cost_form),
     _cost_slope,
     lambda p, q, dtype: -jnp.log(_probability(p).astype(dtype)),
+    definition=lambda p, q: -_weighed(q, jnp.log(p)),
+    **by_precision(float64=_cost_form, float32=_cost_form, float16=_cost_form),
 )
 
 

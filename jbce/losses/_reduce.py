@@ -14,6 +14,7 @@ from .._typing import (
     as_real,
     describe,
 )
+from ..numerics import compensated_sum
 
 
 def _weighed(losses: ArrayLike, weights: ArrayLike, where: ArrayLike) -> tuple[Array, Array]:
@@ -58,6 +59,9 @@ def mean(
         With nothing to average (no losses, `where` all False, weights all 0) the mean is 0, and so
         is its gradient. A loss of weight 0 has no part in the result, even if it is NaN or inf.
 
+    Error:
+        that of `numerics.compensated_sum`: it does not grow with the number of losses.
+
     Example:
         >>> import jax.numpy as jnp
         >>> losses = jnp.array([1.0, 2.0, jnp.nan])
@@ -69,9 +73,9 @@ def mean(
     losses, weights = _weighed(losses, weights, where)
     if weights.ndim == 0:
         count = jnp.asarray(losses.size, losses.dtype)
-        return jnp.where(weights == 0, 0, jnp.sum(losses) / jnp.maximum(count, 1))
-    weight = jnp.sum(weights)
-    return jnp.sum(weights * losses) / jnp.where(weight == 0, 1, weight)
+        return jnp.where(weights == 0, 0, compensated_sum(losses) / jnp.maximum(count, 1))
+    weight = compensated_sum(weights)
+    return compensated_sum(weights * losses) / jnp.where(weight == 0, 1, weight)
 
 
 def total(
@@ -97,10 +101,13 @@ def total(
     Edges:
         The sum of nothing is 0. A loss of weight 0 has no part in the result, even if it is NaN.
 
+    Error:
+        that of `numerics.compensated_sum`: it does not grow with the number of losses.
+
     Example:
         >>> import jax.numpy as jnp
         >>> float(total(jnp.array([1.0, 2.0, 4.0]), where=jnp.array([True, False, True])))
         5.0
     """
     losses, weights = _weighed(losses, weights, where)
-    return jnp.sum(weights * losses)
+    return compensated_sum(weights * losses)

@@ -94,7 +94,22 @@ def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
 
 
 def softmax_tangent(x: Array, tangent: Array, axis: int) -> Array:
-    """The softmax's directional derivative p·(t − Σp·t), 0 in rows with a NaN."""
+    """The directional derivative of softmax, p·(t − Σp·t), without cancellation.
+
+    Args:
+        x: unnormalised log-probabilities.
+        tangent: the direction, of the same shape and dtype.
+        axis: the class axis, counted from the front.
+
+    Returns:
+        An array of the shape of `x`; 0 in rows with a NaN. The maximum's tangent is taken away from
+        all of them first, so that where one probability is near 1 nothing cancels.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> softmax_tangent(jnp.array([20.0, 0.0]), jnp.array([1.0, 0.0]), 0)
+        Array([ 2.0611537e-09, -2.0611537e-09], dtype=float32)
+    """
     probs = _probs(x, axis)
     return probs * _centred(x, probs, tangent, axis)
 
@@ -116,8 +131,13 @@ def _one_minus_softmax_jvp(primals: Sequence[Array], tangents: Sequence[Any], *,
     return _one_minus_softmax(x, axis=axis), -softmax_tangent(x, tangent, axis)
 
 
+def _sum_of_exp(x: Array, axis: int) -> Array:
+    return jnp.sum(jnp.exp(x), axis=axis, keepdims=True)
+
+
 _logsumexp = exact_primitive(
     "logsumexp",
+    definition=lambda x, axis: jnp.log(_sum_of_exp(x, axis)),
     outputs=_one_per_row,
     jvp=_logsumexp_jvp,
     shift_axis=True,
@@ -125,6 +145,7 @@ _logsumexp = exact_primitive(
 )
 _log_softmax = exact_primitive(
     "log_softmax",
+    definition=lambda x, axis: x - jnp.log(_sum_of_exp(x, axis)),
     outputs=_same,
     jvp=_log_softmax_jvp,
     shift_axis=True,
@@ -132,6 +153,7 @@ _log_softmax = exact_primitive(
 )
 _softmax = exact_primitive(
     "softmax",
+    definition=lambda x, axis: jnp.exp(x) / _sum_of_exp(x, axis),
     outputs=_same,
     jvp=_softmax_jvp,
     shift_axis=True,
@@ -139,6 +161,7 @@ _softmax = exact_primitive(
 )
 _one_minus_softmax = exact_primitive(
     "one_minus_softmax",
+    definition=lambda x, axis: 1 - jnp.exp(x) / _sum_of_exp(x, axis),
     outputs=_same,
     jvp=_one_minus_softmax_jvp,
     shift_axis=True,
@@ -146,10 +169,12 @@ _one_minus_softmax = exact_primitive(
 )
 
 
-def _rows(x: ArrayLike, axis: Axis, where: ArrayLike | None) -> tuple[Array, Array, int]:
+def rows_of(
+    name: str, x: ArrayLike, axis: Axis, where: ArrayLike | None
+) -> tuple[Array, Array, int]:
     """The array with what `where` leaves out at −inf, the same with `axis` made one, and which."""
-    x = as_floating("x", x)
-    axes = as_axes("x", axis, x.ndim)
+    x = as_floating(name, x)
+    axes = as_axes(name, axis, x.ndim)
     if where is not None:
         x = jnp.where(as_boolean("where", where), x, -jnp.inf)
     return (x, *one_axis(x, axes))
@@ -172,8 +197,37 @@ def logsumexp(
     axis: Axis = -1,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*rows"]:
-    """log Σ exp(x)."""
-    _, rows, row_axis = _rows(x, axis, where)
+    """log Σ exp(x), as maximum + log1p(tail).
+
+    Args:
+        x: unnormalised log-probabilities, of any shape.
+        axis: along which to sum; or several axes.
+        where: which entries exist.
+
+    Returns:
+        One number per row, in the dtype of `x`. Its derivative is `softmax`.
+
+    Raises:
+        TypeError: `x` is not floating point, or `where` is not boolean.
+        ValueError: `axis` is not there.
+
+    Edges:
+        −inf where nothing exists, with a derivative of 0 (jax #6811); inf beside an inf; NaN in a
+        row with a NaN.
+
+    Error:
+        ≤ 2 ulp of the larger of the result and the largest |x|, float32.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> logsumexp(jnp.array([-20.0, 0.0]))
+        Array(2.0611537e-09, dtype=float32)
+
+    Source:
+        Blanchard, Higham and Higham, Accurately computing the log-sum-exp and softmax functions,
+        IMA Journal of Numerical Analysis 41 (2021).
+    """
+    _, rows, row_axis = rows_of("x", x, axis, where)
     return jnp.squeeze(_logsumexp(rows, axis=row_axis), row_axis)
 
 
@@ -182,8 +236,35 @@ def log_softmax(
     axis: Axis = -1,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """x − log Σ exp(x)."""
-    x, rows, row_axis = _rows(x, axis, where)
+    """x − log Σ exp(x), as (x − maximum) − log1p(tail), two parts that are never positive.
+
+    Args:
+        x: unnormalised log-probabilities, of any shape.
+        axis: along which to normalise; or several axes.
+        where: which entries exist.
+
+    Returns:
+        An array of the shape and dtype of `x`.
+
+    Raises:
+        TypeError: `x` is not floating point, or `where` is not boolean.
+        ValueError: `axis` is not there.
+
+    Edges:
+        −inf for what does not exist; NaN in a row with a NaN.
+
+    Error:
+        ≤ 3.5 ulp, also for the log-probability near 0 of a confident class, float32.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> log_softmax(jnp.array([20.0, 0.0]))
+        Array([-2.0611537e-09, -2.0000000e+01], dtype=float32)
+
+    Source:
+        As `logsumexp`.
+    """
+    x, rows, row_axis = rows_of("x", x, axis, where)
     return _unrow(_log_softmax(rows, axis=row_axis), x, axis)
 
 
@@ -192,8 +273,36 @@ def softmax(
     axis: Axis = -1,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """exp(x)/Σ exp(x)."""
-    x, rows, row_axis = _rows(x, axis, where)
+    """exp(x)/Σ exp(x).
+
+    Args:
+        x: unnormalised log-probabilities, of any shape.
+        axis: along which to normalise; or several axes.
+        where: which entries exist.
+
+    Returns:
+        An array of the shape and dtype of `x`. Its directional derivative is p·(t − Σp·t).
+
+    Raises:
+        TypeError: `x` is not floating point, or `where` is not boolean.
+        ValueError: `axis` is not there.
+
+    Edges:
+        0 for what does not exist, also where nothing does; NaN in a row with a NaN.
+
+    Error:
+        ≤ 6 ulp for every probability ≥ 1e-30, float32.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> softmax(jnp.array([20.0, 0.0]))
+        Array([1.0000000e+00, 2.0611537e-09], dtype=float32)
+
+    Source:
+        Bridle, Probabilistic interpretation of feedforward classification network outputs,
+        Neurocomputing (1990).
+    """
+    x, rows, row_axis = rows_of("x", x, axis, where)
     return _unrow(_softmax(rows, axis=row_axis), x, axis)
 
 
@@ -202,6 +311,33 @@ def one_minus_softmax(
     axis: Axis = -1,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """1 − softmax(x), without cancellation: the sum of the other probabilities."""
-    x, rows, row_axis = _rows(x, axis, where)
+    """1 − softmax(x), without cancellation: the sum of the other probabilities.
+
+    Args:
+        x: unnormalised log-probabilities, of any shape.
+        axis: along which to normalise; or several axes.
+        where: which entries exist.
+
+    Returns:
+        An array of the shape and dtype of `x`.
+
+    Raises:
+        TypeError: `x` is not floating point, or `where` is not boolean.
+        ValueError: `axis` is not there.
+
+    Edges:
+        1 for what does not exist, also where nothing does; NaN in a row with a NaN.
+
+    Error:
+        ≤ 3.5 ulp, also for the doubt of a confident class, float32.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> one_minus_softmax(jnp.array([20.0, 0.0]))
+        Array([2.0611537e-09, 1.0000000e+00], dtype=float32)
+
+    Source:
+        As `logsumexp`.
+    """
+    x, rows, row_axis = rows_of("x", x, axis, where)
     return _unrow(_one_minus_softmax(rows, axis=row_axis), x, axis)
