@@ -34,9 +34,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 import jbce
-from jbce import metrics, plots, training
+from jbce import metrics, plots, training, verify
 
-from ._gradient_check import GradientCheck, check_gradient
 from ._record import Record
 
 LOGISTIC, NETWORK, SCIKIT = MODELS = ("logistic regression", "neural network", "scikit-learn")
@@ -134,8 +133,8 @@ def train_fold(config: Config, data: Data, train: np.ndarray, test: np.ndarray) 
         num_epochs=config.num_epochs,
     )
     network = fit(
-        # Smooth, so that differences can judge its gradient: training drives a network of ReLUs
-        # onto its kinks, where they cannot.
+        # Smooth, so that it has a gradient to judge: training drives a network of ReLUs onto its
+        # kinks, where it has none.
         training.MLP(
             num_features, (config.hidden_size,), rngs=nnx.Rngs(config.seed), activation=jnp.tanh
         ),
@@ -309,31 +308,21 @@ def draw(
     )
 
 
-def judge_gradient(data: Data, fold: Fold, record: Record) -> GradientCheck:
-    """Check every entry of the trained network's gradient, in float64."""
+def judge_gradient(data: Data, fold: Fold, record: Record) -> verify.GradientReport:
+    """Prove every entry of the trained network's gradient, as training computes it."""
     graph, parameters, rest = nnx.split(fold.network, nnx.Param, ...)
-    with jax.enable_x64(True):
-        features = jnp.asarray(fold.features[fold.train], jnp.float64)
-        labels = jnp.asarray(data.labels[fold.train])
-        parameters = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), parameters)
+    features, labels = jnp.asarray(fold.features[fold.train]), jnp.asarray(data.labels[fold.train])
 
-        def loss(parameters: Any) -> jax.Array:
-            logits = nnx.merge(graph, parameters, rest)(features)
-            return jbce.mean(jbce.sigmoid_binary_cross_entropy(logits, labels))
+    def loss(parameters: Any) -> jax.Array:
+        logits = nnx.merge(graph, parameters, rest)(features)
+        return jbce.mean(jbce.sigmoid_binary_cross_entropy(logits, labels))
 
-        check = check_gradient(loss, parameters)
-    record.metric("gradient.worst_error", check.worst_error, "1")
-    record.metric("gradient.entries", check.num_entries, "1")
-    record.metric("gradient.right", check.right, "1")
-    place = f"{check.path.removesuffix('.value')}[{', '.join(map(str, check.index))}]"
-    verdict = "The gradient is right." if check.right else "The gradient is WRONG."
-    record.say(
-        f"Is the gradient of the network's mean loss right? All {check.num_entries} entries were "
-        "compared with central differences in float64. The worst relative error is "
-        f"{check.worst_error:.1e}, at {place}: gradient {check.gradient:.9e}, difference "
-        f"{check.difference:.9e}; up to {check.tolerance:.0e} counts as right. {verdict}"
-    )
-    return check
+    report = verify.check_gradients(loss, parameters)
+    record.metric("gradient.entries", report.num_entries, "1")
+    record.metric("gradient.right", report.verdict == "right", "1")
+    record.say("Is the gradient of the network's mean loss right, in exact arithmetic and floats?")
+    record.say(str(report))
+    return report
 
 
 def show_worst(config: Config, data: Data, logits: np.ndarray, record: Record) -> None:

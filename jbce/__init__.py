@@ -6,6 +6,8 @@ The losses and their reductions are here by name; the submodules load when first
     jbce.losses     (logits, labels) to one loss per example, and reductions
     jbce.metrics    judging models from logits
     jbce.training   Flax classifiers fitted with Optax       (extra: training)
+    jbce.verify     judging any function: enclosures, gradients, audits  (extra: verify)
+    jbce.cli        the commands `jbce check` and `jbce audit`
     jbce.plots      figures from results                     (extra: evaluate)
 """
 
@@ -23,7 +25,7 @@ from .losses import (
 )
 from .losses import total as total
 
-_SUBMODULES = ("losses", "metrics", "numerics", "plots", "training")
+_SUBMODULES = ("cli", "losses", "metrics", "numerics", "plots", "training", "verify")
 __all__ = [name for name in dir() if not name.startswith("_") and name not in _SUBMODULES]
 
 

@@ -9,19 +9,19 @@ import math
 import re
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import _benchmark, _discovery, _environment, _record
 from experiments.__main__ import benchmarks, experiments, main
-from experiments._gradient_check import check_gradient
 
 SMALLEST = {
     "accuracy": ["--stride", "9999991", "--max-classes", "3"],
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
+    "audit_peers": ["--step", "45"],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
+    "gradient_checkers": ["--only", "relu"],
     "worked_example": [],
 }
 
@@ -417,45 +417,6 @@ def test_ulps_count_spacings():
     assert ulps_from(one, np.float32(1)) == 0
     assert ulps_from(one, np.nextafter(np.float32(1), np.float32(2))) == 1
     assert ulps_from(one, np.float64(1 + 3 * 2.0**-52)) == 3
-
-
-# ------------------------------------------------------------------------------ the gradient check
-
-
-def planted(entry=None, factor=1.0):
-    """Check the gradient of a smooth function, with one entry multiplied by `factor`."""
-    with jax.enable_x64(True):
-        parameters = {
-            "bias": jnp.linspace(-1.0, 1.0, 3),
-            "kernel": jnp.linspace(-2.0, 2.0, 12).reshape(4, 3),
-        }
-
-        def loss(p):
-            return jnp.mean(jnp.tanh(p["bias"][None] + jnp.sin(p["kernel"])) ** 2)
-
-        gradient = jax.grad(loss)(parameters)
-        if entry is not None:
-            name, index = entry
-            gradient[name] = gradient[name].at[index].multiply(factor)
-        return check_gradient(loss, parameters, gradient=gradient)
-
-
-def test_a_right_gradient_is_right():
-    check = planted()
-    assert check.right and check.num_entries == 15
-
-
-@pytest.mark.parametrize("entry", [("bias", (2,)), ("kernel", (0, 1)), ("kernel", (3, 2))])
-@pytest.mark.parametrize("factor", [1.001, 0.0, -1.0, math.nan])
-def test_a_wrong_entry_is_found_where_it_is(entry, factor):
-    check = planted(entry, factor)
-    assert not check.right
-    assert (check.path, check.index) == entry
-
-
-def test_gradient_check_wants_float64():
-    with pytest.raises(TypeError, match=r"w must be float64, but is float32"):
-        check_gradient(lambda p: jnp.sum(p["w"]), {"w": jnp.ones(2, jnp.float32)})
 
 
 # ----------------------------------------------------------------------------------- the diagnosis

@@ -14,12 +14,14 @@ LAYERS = {
     "_typing": 0,
     "_definitions": 0,
     "_exact": 1,
+    "verify": 1,
     "numerics": 2,
     "losses": 3,
     "metrics": 4,
     "training": 5,
     "plots": 6,
-    "__init__": 7,
+    "cli": 7,
+    "__init__": 8,
 }
 SUBMODULES = sorted({p.stem for p in PACKAGE.iterdir() if p.name[0] != "_"} - {"py"})
 

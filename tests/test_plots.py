@@ -26,7 +26,19 @@ def curve(power=0.01, auc=0.99):
     return plots.RocCurve(rate, rate**power, auc)
 
 
+def audit():
+    from jbce import verify
+
+    rows = [
+        verify.AuditRow(dtype, margin, {"loss": 0.5 if margin < 1 else 1e7}, {})
+        for dtype in ("float32", "bfloat16")
+        for margin in (0.0, 1.0, 2.0)
+    ]
+    return verify.AuditReport("integer", tuple(rows))
+
+
 FIGURES = {
+    "audit_heatmap": lambda: plots.audit_heatmap({"first": audit(), "second": audit()}),
     "training_curve": lambda: plots.training_curve(
         {"first": np.array([0.7, 0.3, 0.1]), "second": np.array([0.6])}
     ),
@@ -115,6 +127,21 @@ def test_roc_curve_enlarges_the_corner_of_good_models_only():
 def test_roc_curve_names_the_area():
     labels = FIGURES["roc_curve_of_a_weak_model"]().axes[0].get_legend_handles_labels()[1]
     assert labels == [f"first (area {2 / 3:.4f})"]
+
+
+def test_audit_heatmap_shows_what_was_measured():
+    from jbce import verify
+
+    report = verify.AuditReport(
+        "integer",
+        tuple(
+            verify.AuditRow("float32", margin, ulps, {})
+            for margin, ulps in [(0.0, {"loss": 0.5}), (1.0, {"loss": 1e7}), (2.0, {})]
+        ),
+    )
+    first, *_, scale = plots.audit_heatmap({"a loss": report}).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a loss, float32"]
+    assert len(first.collections) == 2 and scale.get_xlabel() == "ulp"
 
 
 def test_pyplot_keeps_no_figure():

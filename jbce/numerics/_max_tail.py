@@ -146,8 +146,10 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any
     ties = jnp.maximum(jnp.sum(at_maximum, axis=axis, keepdims=True), 1)
     moved = jnp.sum(at_maximum / ties * tangent, axis=axis, keepdims=True)
     e = exp_of_difference(x, jnp.broadcast_to(maximum, x.shape))
-    e = jnp.where(jnp.isnan(tail) | (maximum == -jnp.inf), 0, e)
-    # The tangents of the maxima sum to nothing here, but not their products in the next derivative.
+    # Of several maxima the tangents sum to nothing here, but not their products in the next
+    # derivative. That of a single one is left out, or its 1 would absorb the others.
+    is_single = (at_maximum == 1) & (ties == 1)
+    e = jnp.where(is_single | jnp.isnan(tail) | (maximum == -jnp.inf), 0, e)
     return [maximum, tail], [moved, jnp.sum(e * (tangent - moved), axis=axis, keepdims=True)]
 
 
