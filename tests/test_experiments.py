@@ -443,7 +443,7 @@ def test_diagnosis_reports_what_it_promises(results, capsys):
     ratio = rows["log_loss.logistic_regression"] / rows["log_loss.scikit_learn"]
     assert rows["log_loss_ratio"] == pytest.approx(ratio)
     assert rows["gradient.right"] == 1 and rows["gradient.entries"] == 30 * 3 + 3 + 3 + 1
-    assert "The gradient is right." in text
+    assert "RIGHT: the gradient, 97 entries." in text
     assert {path.stem for path in folder.glob("*.svg")} == {"training_curve", "reliability", "roc"}
 
 

@@ -255,7 +255,7 @@ def test_softmax_family(key):
         assert definitions.ulps(numerics.log_softmax(x), d - np.log1p(tail)).max() <= 3.5
         lse = np.max(np.float64(x), -1) + np.log1p(tail[..., 0])
         scale = np.maximum(np.abs(x).max(-1), np.abs(lse)).astype(np.float32)
-        assert np.all(np.abs(numerics.logsumexp(x) - lse) <= 2 * np.spacing(scale))
+        assert np.all(np.abs(numerics.logsumexp(x, -1) - lse) <= 2 * np.spacing(scale))
 
 
 def test_softmax_family_derivatives(key):
@@ -389,7 +389,7 @@ def test_a_nan_spoils_its_row_and_no_other(count):
         numerics.softmax,
         numerics.log_softmax,
         numerics.one_minus_softmax,
-        lambda x: numerics.logsumexp(x)[:, None],
+        lambda x: numerics.logsumexp(x, -1)[:, None],
     ):
         found = np.isnan(function(x)).all(-1)
         np.testing.assert_array_equal(found, np.isin(np.arange(count), [1, 2]))
@@ -399,7 +399,7 @@ def test_a_nan_spoils_its_row_and_no_other(count):
 def test_rows_in_which_nothing_is():
     nothing = jnp.full((2, 3), -jnp.inf)
     np.testing.assert_array_equal(numerics.softmax(nothing), 0)
-    np.testing.assert_array_equal(numerics.logsumexp(nothing), -np.inf)
+    np.testing.assert_array_equal(numerics.logsumexp(nothing, -1), -np.inf)
     for function in (numerics.softmax, numerics.logsumexp):  # jax #6811
         found = jax.grad(lambda x, f=function: jnp.sum(f(x)))(nothing)
         np.testing.assert_array_equal(found, 0)

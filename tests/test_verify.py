@@ -84,6 +84,43 @@ def test_the_smallest_error_that_is_caught_is_told():
     assert rounded.caught is not None and 1e-9 < rounded.caught.scale < 2e-6
 
 
+def test_there_is_no_second_derivative_where_the_gradient_has_a_kink():
+    for function in (jnp.abs, jax.nn.relu):
+        report = verify.check_gradients(
+            lambda x, f=function: jnp.sum(f(x)), jnp.array([0.0, 0.5]), order=2
+        )
+        assert report.verdict == "undecided" and "of the gradient, a kink" in report.undecided[0]
+
+
+TRAPS = {
+    "a branch": (lambda x: jnp.sum(jnp.where(x > 1, jnp.sqrt(x - 1), x * 0.0)), [0.0, 3.0]),
+    "a limit": (lambda x: jnp.sum(jnp.where(x == 0, 1.0, jnp.sin(x) / x)), [0.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_nan_of_a_branch_that_is_not_taken_is_wrong(name):
+    function, arguments = TRAPS[name]
+    report = verify.check_gradients(function, jnp.array(arguments))
+    assert (report.verdict, report.blame) == ("wrong", "rule")
+    assert report.worst is not None and report.worst.index == (0,)
+    assert np.isnan(report.worst.came) and report.worst.lower == report.worst.upper == 0
+    assert any("not finite" in note for note in report.notes)
+
+
+def test_many_kinks_are_counted():
+    report = verify.check_gradients(lambda x: jnp.mean(jax.nn.relu(x)), jnp.zeros(100))
+    assert report.undecided[-1] == "and 97 entries more"
+
+
+def test_printing_is_no_primitive(capsys):
+    def loud(x):
+        jax.debug.print("{}", x)
+        return jnp.sum(jnp.sin(x))
+
+    assert verify.check_gradients(loud, jnp.ones(2)).evidence == "enclosures"
+
+
 def test_no_forward_mode_is_noted():
     square = jax.custom_vjp(lambda x: x**2)
     square.defvjp(lambda x: (x**2, x), lambda x, c: (2 * x * c,))
@@ -407,6 +444,7 @@ def stepped(x):
         (["check", "jax.nn:no_such"], 3, "has no 'no_such'"),
         (["check", "no_such_module:f"], 3, "cannot be imported"),
         (["check", "jax.nn"], 3, "PACKAGE.MODULE:FUNCTION is wanted"),
+        (["check", "./losses.py:focal"], 3, "cannot be imported"),
         (["audit", "optax:sigmoid_binary_cross_entropy"], 0, "loses every digit"),
         (["audit", "jax.nn:relu"], 3, "no loss"),
     ],

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 RIGHT, WRONG, UNDECIDED, MISUSED = 0, 1, 2, 3
 
@@ -26,8 +26,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MISUSED
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(MISUSED, f"{self.prog}: {message}\n")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number ≥ 1 is wanted, but {text!r} came")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jbce", description="Judges losses and their gradients.")
+    parser = _Parser(prog="jbce", description="Judges losses and their gradients.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
         "check",
@@ -38,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("function", metavar="PACKAGE.MODULE:FUNCTION")
     check.add_argument("--order", type=int, choices=(1, 2), default=1)
     check.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    check.add_argument("--batch", type=int, default=8, help="examples (default 8)")
-    check.add_argument("--classes", type=int, default=5, help="classes (default 5)")
+    check.add_argument("--batch", type=_count, default=8, help="examples (default 8)")
+    check.add_argument("--classes", type=_count, default=5, help="classes (default 5)")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
     audit = commands.add_parser(
@@ -48,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures a loss (logits, labels) over margins and dtypes, in ulps.",
     )
     audit.add_argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+    audit.add_argument(
+        "--dtype",
+        action="append",
+        choices=("float32", "bfloat16", "float16"),
+        help="may be repeated",
+    )
     audit.add_argument("--json", action="store_true", help="print JSON")
     audit.set_defaults(run=_audit)
     return parser
@@ -60,7 +78,7 @@ def _load(name: str) -> Callable[..., Any]:
     sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, TypeError) as error:  # "./file.py" is a relative import of nothing
         raise _Misuse(f"the module {module!r} cannot be imported: {error}") from error
     finally:
         sys.path.remove("")
@@ -111,7 +129,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
     function = _load(arguments.function)
     try:
-        report = audit(function)
+        report = audit(function, **({"dtypes": arguments.dtype} if arguments.dtype else {}))
     except TypeError as error:
         raise _Misuse(str(error)) from error
     except Undecided as undecided:
@@ -119,7 +137,13 @@ def _audit(arguments: argparse.Namespace) -> int:
         return UNDECIDED
     if arguments.json:
         rows = [row._asdict() for row in report.rows]
-        contents = {"function": arguments.function, "kind": report.kind, "rows": rows}
+        dtypes = dict.fromkeys(row.dtype for row in report.rows)
+        contents = {
+            "function": arguments.function,
+            "kind": report.kind,
+            "collapse": [report.collapse(dtype) for dtype in dtypes],
+            "rows": rows,
+        }
         print(json.dumps(_plain(contents), indent=2, allow_nan=False))
     else:
         print(f"{arguments.function}, a loss with {report.kind} labels.\n{report}")

@@ -40,6 +40,7 @@ class MaxTail(NamedTuple):
             >>> bool(jnp.isclose(merged.logsumexp(), max_tail(x).logsumexp()))
             True
         """
+        check_same_shape("other.maximum", other.maximum, "self.maximum", self.maximum)
         first = self.maximum >= other.maximum
         high, low = (
             MaxTail(*(jnp.where(chosen, a, b) for a, b in zip(self, other, strict=True)))

@@ -16,6 +16,7 @@ from .._typing import (
     as_axes,
     as_boolean,
     as_floating,
+    check_same_shape,
     one_axis,
 )
 
@@ -170,13 +171,15 @@ _one_minus_softmax = exact_primitive(
 
 
 def rows_of(
-    name: str, x: ArrayLike, axis: Axis, where: ArrayLike | None
+    name: str, x: ArrayLike, axis: Axis | None, where: ArrayLike | None
 ) -> tuple[Array, Array, int]:
     """The array with what `where` leaves out at −inf, the same with `axis` made one, and which."""
     x = as_floating(name, x)
-    axes = as_axes(name, axis, x.ndim)
+    axes = tuple(range(x.ndim)) if axis is None else as_axes(name, axis, x.ndim)
     if where is not None:
-        x = jnp.where(as_boolean("where", where), x, -jnp.inf)
+        where = as_boolean("where", where)
+        check_same_shape("where", where, name, x)
+        x = jnp.where(where, x, -jnp.inf)
     return (x, *one_axis(x, axes))
 
 
@@ -194,14 +197,14 @@ def _unrow(rows: Array, x: Array, axis: Axis) -> Array:
 
 def logsumexp(
     x: Float[ArrayLike, "*shape"],
-    axis: Axis = -1,
+    axis: Axis | None = None,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*rows"]:
     """log Σ exp(x), as maximum + log1p(tail).
 
     Args:
         x: unnormalised log-probabilities, of any shape.
-        axis: along which to sum; or several axes.
+        axis: along which to sum; or several axes; or all of them.
         where: which entries exist.
 
     Returns:

@@ -8,7 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from .._exact import Pair, arithmetic_dtype, exact_primitive, single, two_sum
-from .._typing import Array, ArrayLike, Axis, Bool, Float, as_axes, as_boolean, as_floating
+from .._typing import (
+    Array,
+    ArrayLike,
+    Axis,
+    Bool,
+    Float,
+    as_axes,
+    as_boolean,
+    as_floating,
+    check_same_shape,
+)
 
 # float32 in float64, rounded once. Float64 in parts that add up without error in any order: twice
 # the leading bits of all terms, cut at the same place, then the rest. Where there is no float64, a
@@ -130,5 +140,7 @@ def compensated_sum(
     x = as_floating("x", x)
     axes = tuple(range(x.ndim)) if axis is None else as_axes("x", axis, x.ndim)
     if where is not None:
-        x = jnp.where(as_boolean("where", where), x, 0)
+        where = as_boolean("where", where)
+        check_same_shape("where", where, "x", x)
+        x = jnp.where(where, x, 0)
     return jnp.squeeze(_sum(x, axis=axes), axes)

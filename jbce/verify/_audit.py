@@ -37,7 +37,20 @@ class AuditReport(NamedTuple):
     rows: tuple[AuditRow, ...]
 
     def worst(self, dtype: str, quantity: str) -> float:
-        """The largest error in ulps."""
+        """The largest error in ulps; NaN where nothing could be measured.
+
+        Args:
+            dtype: one of those that were audited.
+            quantity: "loss", "gradient at the label", "other gradients" or "second derivative".
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        known = list(dict.fromkeys(row.dtype for row in self.rows))
+        if dtype not in known:
+            raise ValueError(f"`dtype` must be one of {known}, but {dtype!r} came.")
+        if quantity not in QUANTITIES:
+            raise ValueError(f"`quantity` must be one of {QUANTITIES}, but {quantity!r} came.")
         return max(
             (
                 row.ulps[quantity]
@@ -49,20 +62,31 @@ class AuditReport(NamedTuple):
 
     def collapse(self, dtype: str) -> str:
         """Where it has no correct digit left, in one sentence."""
-        places = {}
-        for quantity in QUANTITIES:
-            bad = sorted(
-                (abs(row.margin), row.margin)
-                for row in self.rows
-                if row.dtype == dtype and row.relative.get(quantity, 0.0) >= NO_DIGIT
-            )
-            if bad:
-                places[quantity] = bad[0][1]
-        if not places:
-            worst = max(self.worst(dtype, q) for q in QUANTITIES if self._has(q))
-            return f"{dtype}: never collapses; at worst {worst:.3g} ulp."
-        parts = ", ".join(f"the {q} from a margin of {m:g}" for q, m in places.items())
-        return f"{dtype}: loses every digit of {parts}."
+        places = [
+            f"the {quantity} from a margin of {margin:g}"
+            for quantity in QUANTITIES
+            for side in (1, -1)
+            if (margin := self._lost_from(dtype, quantity, side)) is not None
+        ]
+        measured = [self.worst(dtype, q) for q in QUANTITIES if self._has(q)]
+        worst = max((ulps for ulps in measured if ulps == ulps), default=float("nan"))
+        if places:
+            return f"{dtype}: loses every digit of {', '.join(places)}."
+        return f"{dtype}: never collapses; at worst {worst:.3g} ulp."
+
+    def _lost_from(self, dtype: str, quantity: str, side: int) -> float | None:
+        """The margin on one side of 0 from which on no digit is left, as far as is measured."""
+        rows = sorted(
+            (abs(row.margin), row.relative[quantity])
+            for row in self.rows
+            if row.dtype == dtype and quantity in row.relative and side * row.margin >= 0
+        )
+        lost = None
+        for margin, relative in reversed(rows):
+            if relative < NO_DIGIT:
+                break
+            lost = side * margin
+        return lost if lost is not None and len(rows) > 1 and abs(lost) < rows[-1][0] else None
 
     def _has(self, quantity: str) -> bool:
         return any(quantity in row.ulps for row in self.rows)
@@ -83,7 +107,7 @@ def audit(
     reference: Callable[..., Any] | None = None,
     *,
     kind: Kind | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: str | Sequence[Any] = DTYPES,
     margins: Sequence[float] = MARGINS,
     derivatives: Callable[..., Any] | None = None,
 ) -> AuditReport:
@@ -96,7 +120,7 @@ def audit(
         fn: `(logits, labels)` to one loss per example; optax's, jax.nn's, yours.
         reference: what `fn` is meant to compute, if not what it says.
         kind: "binary", "integer" or "dense" labels; found out if not named.
-        dtypes: of the logits.
+        dtypes: of the logits. (A loss of probabilities is none of logits: wrap it.)
         margins: the label's logit less the largest other one, of rows of 3 classes; for a binary
             loss the logit, for label 1.
         derivatives: for what jax cannot trace: `(logits, labels)`, numpy arrays of float32, to
@@ -107,17 +131,21 @@ def audit(
 
     Raises:
         TypeError: the function is no loss of the common signatures.
+        ValueError: float64 is named while `jax_enable_x64` is off.
         Undecided: it cannot be evaluated in exact arithmetic.
 
     Example:
         >>> import optax
         >>> loss = optax.softmax_cross_entropy_with_integer_labels
         >>> print(audit(loss, dtypes=["float32"]).collapse("float32"))  # doctest: +ELLIPSIS
-        float32: loses every digit of the loss from a margin of 16.5, the gradient at the label ...
+        float32: loses every digit of the loss from a margin of 15, the gradient at the label ...
 
     Source:
         Prieto et al., Grokking at the edge of numerical stability (2025), arXiv 2501.04697.
     """
+    dtypes = [jnp.dtype(d).name for d in ([dtypes] if isinstance(dtypes, str) else dtypes)]
+    if "float64" in dtypes and jnp.result_type(float) != jnp.float64:
+        raise ValueError("`dtypes` names float64, which wants jax_enable_x64 (jax.enable_x64).")
     reference = fn if reference is None else reference
     kind = kind or kind_of(reference)
     rows: list[AuditRow] = []

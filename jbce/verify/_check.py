@@ -101,6 +101,8 @@ class Check:
         truth = one_sided(
             self.primal, body, true_program, self.values, self.leaves.paths, self.random
         )
+        if self.order == 2:
+            truth = self._without_kinks(body, truth)
         if truth.value.is_nan():
             return self.summary("undecided", undecided=["the value is NaN at these arguments"])
         if truth.undecided and not truth.entries_left():
@@ -115,6 +117,17 @@ class Check:
             return self.summary("wrong", "arithmetic", worst)
         verdict = "undecided" if truth.undecided else "right"
         return self.summary(verdict, None, worst, truth.undecided, caught(truth))
+
+    def _without_kinks(self, body: Any, truth: Truth) -> Truth:
+        """Where the gradient has a kink there is no second derivative."""
+        self.order = 1
+        with jax.enable_x64(True):
+            program = self._program(self._derivative(as_function(body), "reverse"))
+        self.order = 2
+        first = one_sided(self.primal, body, program, self.values, self.leaves.paths, self.random)
+        reasons = [f"of the gradient, {reason}" for reason in first.undecided]
+        skipped = [a | b for a, b in zip(truth.skipped, first.skipped, strict=True)]
+        return truth._replace(skipped=skipped, undecided=truth.undecided + reasons)
 
     def summary(
         self,
@@ -242,7 +255,7 @@ class Check:
         where = [
             (leaf, i)
             for leaf, i in where
-            if not wide[leaf].ravel()[i].overlaps(true_wide[leaf].ravel()[i])
+            if not _may_be_equal(wide[leaf].ravel()[i], true_wide[leaf].ravel()[i])
         ]
         if not where and not wide_value.ravel()[0].overlaps(truth.wide_value()):
             self.notes.append(
@@ -350,6 +363,8 @@ class Check:
             least = 8 * sensitivity(truth, true_program, self.values, self.random)
             blamed = [entry for entry in blamed if entry.off > least]
         worst = max(blamed or entries)
+        if not np.isfinite(worst.came):
+            self.notes.append("what came is not finite: look for 0 · inf and for overflow")
         ball = truth.balls[worst.leaf].ravel()[worst.index]
         told = self._entry(worst.leaf, worst.index, mode, worst.came, ball, worst.ulps)
         return told, bool(blamed)
@@ -368,6 +383,8 @@ class Check:
             finfo = jnp.finfo(self.values[leaf].dtype)
             exact = float(found.truth.balls[leaf].ravel()[index].mid())
             came = float(found.came[leaf].ravel()[index].mid())
+            if not np.isfinite(came):
+                return float("inf")
             size = max(abs(exact), float(finfo.smallest_normal))
             return abs(came - exact) / (float(finfo.eps) * 2.0 ** np.floor(np.log2(size)))
 
@@ -375,12 +392,22 @@ class Check:
             leaf, index = entry
             exact = found.truth.balls[leaf].ravel()[index]
             with precision(128):
-                return abs(float((found.came[leaf].ravel()[index] - exact).mid()))
+                distance = found.came[leaf].ravel()[index] - exact
+            return abs(float(distance.mid())) if distance.is_finite() else float("inf")
 
         leaf, index = max(found.where, key=off)
+        if not found.came[leaf].ravel()[index].is_finite():
+            self.notes.append(
+                "a number that is not finite often comes from a branch of `where` that is not "
+                "taken: its slope is infinite, and times 0 is NaN; make its argument safe first"
+            )
         came = float(found.came[leaf].ravel()[index].mid())
         ball = found.truth.balls[leaf].ravel()[index]
         return self._entry(leaf, index, mode, came, ball, ulps((leaf, index)))
+
+
+def _may_be_equal(came: Any, true: Any) -> bool:
+    return came.is_finite() and came.overlaps(true)  # a ball around NaN overlaps with all
 
 
 def _scalar_program(function: Function, values: Sequence[Any]) -> Any:

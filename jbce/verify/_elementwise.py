@@ -335,6 +335,11 @@ def _identities(run: Run, equation: Any, *values: Value) -> list[Value]:
     return list(values)
 
 
+@rule("debug_callback", "debug_print")
+def _nothing(run: Run, equation: Any, *values: Value) -> list[Value]:
+    return []
+
+
 @rule("stop_gradient")
 def _stop_gradient(run: Run, equation: Any, x: Jet) -> Jet:
     return Jet([x.value])

@@ -113,8 +113,8 @@ def enclose(fn: Callable[..., Any], *args: Any) -> Any:
         >>> jax.nn.logsumexp(logits) - logits[0]
         Array(0., dtype=float32)
         >>> bounds = enclose(lambda x: jax.nn.logsumexp(x) - x[0], logits)
-        >>> f"{bounds.lower:.15e} {bounds.upper:.15e}"
-        '2.061153620314381e-09 2.061153620314381e-09'
+        >>> f"{bounds.lower:.14e} {bounds.upper:.14e}"
+        '2.06115362031438e-09 2.06115362031438e-09'
 
     Source:
         Johansson, Arb: efficient arbitrary-precision midpoint-radius interval arithmetic, IEEE

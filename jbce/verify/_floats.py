@@ -32,9 +32,11 @@ def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]
         tiny, eps = float(finfo.smallest_normal), float(finfo.eps)
         found = np.asarray(came, np.float64).ravel()
         exact = np.array([float(ball.mid()) for ball in truth.balls[leaf].ravel()])
-        off = np.where(np.isfinite(found), np.abs(found - exact), np.inf)
-        ulps = off / (eps * 2.0 ** np.floor(np.log2(np.maximum(np.abs(exact), tiny))))
+        with np.errstate(invalid="ignore"):
+            off = np.where(np.isfinite(found), np.abs(found - exact), np.inf)
         known = np.array([not truth.skips(leaf, i) for i in range(found.size)], bool)
+        size = np.clip(np.abs(np.where(known, exact, 0)), tiny, np.finfo(np.float64).max)
+        ulps = np.where(known, off, 0) / (eps * 2.0 ** np.floor(np.log2(size)))
         far = known & (off > max(allowed, tiny))
         for chosen, measure in ((known, ulps), (far, ulps), (far, off)):
             if chosen.any():

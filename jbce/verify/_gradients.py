@@ -18,7 +18,7 @@ def check_gradients(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     order: int = 1,
-    modes: Sequence[Mode] = ("reverse", "forward"),
+    modes: Mode | Sequence[Mode] = ("reverse", "forward"),
     seed: int = 0,
 ) -> GradientReport:
     """Judges the gradient that jax computes for `fn` against the true one.
@@ -47,6 +47,8 @@ def check_gradients(
         ValueError: `order`, `modes` or `argnums` are not among those that there are.
 
     Edges:
+        What `stop_gradient` holds is a constant of the truth too. Of a Flax module every floating
+        point leaf counts, statistics too, unless only its parameters are handed over.
         A kink (relu at 0, the maximum of equal numbers) is undecided, with its one-sided slopes,
         if it is one of the whole function. Directions are sampled: that no kink was seen is no
         proof that there is none. Primitives that are not known are judged by differences.
@@ -70,10 +72,11 @@ def check_gradients(
     """
     if order not in (1, 2):
         raise ValueError(f"`order` must be 1 or 2, but {order} came.")
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
     if not modes or set(modes) - {"reverse", "forward"}:
         raise ValueError(f"`modes` must name 'reverse', 'forward' or both, but {modes!r} came.")
     leaves = Leaves(args, argnums)
-    check = Check(leaves, leaves.function(fn), order, tuple(modes), seed)
+    check = Check(leaves, leaves.function(fn), order, modes, seed)
     try:
         return check.report()
     except UnknownPrimitive as unknown:

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._enclose import evaluate
+from ._interpreter import Undecided
 from ._jet import Balls, Jet, arb, balls
 
 _PAIRS = 4  # of directions, the first of which is all positive
+_TOLD = 3  # kinks
 
 
 class Truth(NamedTuple):
@@ -55,7 +57,7 @@ class Truth(NamedTuple):
     def _widened(self) -> list[Any]:
         if "wide" not in self.cache:
             results, _ = evaluate(self.program, self.values, widen=True)
-            wide = [result.value for result in results]
+            wide = [result.value.copy() for result in results]
             for leaf, limits in enumerate(self.limits):
                 flat = wide[leaf + 1].reshape(-1)
                 for index in limits:
@@ -95,6 +97,7 @@ def one_sided(
         random: for the directions.
     """
     reasons: list[str] = []
+    kinks = 0
     results, ties = evaluate(program, values)
     if ties:
         ties = evaluate(primal, values)[1] or ties
@@ -121,11 +124,44 @@ def one_sided(
                     flat[index] = finite[0]
                     of_limits[leaf].add(index)
                     continue
-                if index not in skipped[leaf]:
+                ball = None if finite or jump else _along_axis(body, values, leaf, index)
+                if ball is not None:
+                    flat[index] = ball
+                    of_limits[leaf].add(index)
+                elif index not in skipped[leaf]:
                     skipped[leaf].add(index)
-                    if len(reasons) < 3:
+                    kinks += 1
+                    if kinks <= _TOLD:
                         reasons.append(_kink(paths[leaf], array.shape, index, finite, ties))
+        if kinks > _TOLD:
+            reasons.append(f"and {kinks - _TOLD:,} entries more")
     return Truth(value, slopes, skipped, reasons, program, values, of_limits, {})
+
+
+def _along_axis(body: Any, values: Sequence[Any], leaf: int, index: int) -> Any:
+    """The derivative of the function itself along an axis, if both sides agree; else None.
+
+    For where the program of the derivative, run exactly, gives no number: it multiplies the
+    infinite slope of a branch that is not taken by 0.
+    """
+    sides = []
+    for side in (1.0, -1.0):
+        axis = [np.zeros(np.shape(v)) for v in values]
+        axis[leaf].reshape(-1)[index] = side
+        jets = [
+            Jet([balls(np.asarray(v, np.float64)), balls(d)])
+            for v, d in zip(values, axis, strict=True)
+        ]
+        try:
+            (result,), _ = evaluate(body, jets, order=3)
+        except Undecided:
+            return None
+        coefficient = result[1]
+        slope = arb(0) if coefficient is None else coefficient.ravel()[0]
+        sides.append(slope * side)
+    if all(s.is_finite() for s in sides) and sides[0].overlaps(sides[1]):
+        return sides[0]
+    return None
 
 
 def _places(ties: Sequence[str]) -> str:

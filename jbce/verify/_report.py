@@ -1,6 +1,7 @@
 """What a check of gradients says."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -83,11 +84,16 @@ class GradientReport:
             )
         elif self.verdict == "right":
             proof = "lies in its enclosure" if self.evidence == "enclosures" else "agrees"
-            lines.append(f"Every entry of the rule {proof}. The worst of the floats:")
+            lines.append(
+                f"Every entry of the rule {proof}, and the floats have kept half of their digits "
+                "against the largest entry, or what the conditioning leaves. The worst float:"
+            )
+        elif self.worst is not None:
+            lines.append("Of the entries that can be judged none is wrong. The worst float:")
         if self.worst is not None:
             lines.append(f"  {self.worst}")
         lines += [f"Undecided: {reason}" for reason in self.undecided]
-        if self.caught is not None and self.verdict == "right":
+        if self.caught and self.verdict == "right" and math.isfinite(self.caught.flip):
             lines.append(
                 f"Would have caught: a factor of 1 ± {self.caught.scale:.1g} on all entries, the "
                 f"wrong sign of an entry of {self.caught.flip:.1g}, the loss of one of "
