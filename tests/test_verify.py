@@ -358,6 +358,149 @@ def test_a_nan_is_undecided():
     assert infinite.verdict == "undecided" and "not finite" in infinite.undecided[0]
 
 
+# ---- what a breaker found ------------------------------------------------------------------------
+
+
+def _with_slope(function, slope):
+    return _gallery._elementwise(function, slope)
+
+
+def _cone(x):
+    norm = jax.custom_jvp(lambda x: jnp.sqrt(jnp.sum(x**2)))
+    norm.defjvp(lambda p, t: (norm(*p), jnp.sum(p[0] * t[0]) / jnp.maximum(norm(*p), 1e-12)))
+    return norm(x)
+
+
+def _doubled_until_ten(x):
+    loop = jax.custom_vjp(lambda x: jax.lax.while_loop(lambda c: c < 10.0, lambda c: c * 2, x))
+    loop.defvjp(lambda x: (loop(x), x), lambda x, c: (c * 4.0,))
+    return loop(x)
+
+
+BIG = jnp.float32(1048576.1)
+KERNEL = X[:4, :4].reshape(4, 1, 2, 2)
+BROKEN = {
+    # a scalar argument, or one that is closed over, is no rounded constant
+    "scalar argument": (
+        _with_slope(lambda x: jnp.sin(2.0**27 * x), lambda x: -(2.0**27) * jnp.cos(2.0**27 * x)),
+        jnp.float32(0.3),
+        "wrong",
+    ),
+    "scalar near a pole": (
+        _with_slope(lambda x: jnp.log1p(-x), lambda x: -1.05 / (1 - x)),
+        jnp.float32(0.9999998),
+        "wrong",
+    ),
+    "closed-over scalar": (
+        lambda x: jnp.sum(
+            _with_slope(lambda x: jnp.sin(BIG * x), lambda x: 1.01 * BIG * jnp.cos(BIG * x))(x)
+        ),
+        jnp.array([0.5, 0.3]),
+        "wrong",
+    ),
+    # the slope of a root at 0 is not 0 because the first order of what is under it is
+    "cone with a rule": (_cone, jnp.zeros(2), "undecided"),
+    "norm at 0": (jnp.linalg.norm, jnp.zeros(3), "undecided"),
+    "deviation of equal numbers": (jnp.std, jnp.ones(3), "undecided"),
+    "angle of nothing": (lambda x: jnp.arctan2(x[0], x[1]), jnp.zeros(2), "undecided"),
+    # kinks that are seen along axes, or between very unlike components, only
+    "narrow wedge": (lambda x: jax.nn.relu(x[0] - 3 * jnp.abs(x[1])), jnp.zeros(2), "undecided"),
+    "two cones": (
+        lambda w: jnp.maximum(jnp.abs(w[0]), 0.4 * jnp.abs(w[1])),
+        jnp.zeros(2),
+        "undecided",
+    ),
+    "grouped convolution": (
+        lambda a: jnp.sum(
+            jnp.sin(jax.lax.conv_general_dilated(a, KERNEL, (1, 1), "VALID", feature_group_count=2))
+        ),
+        jnp.sin(jnp.arange(18.0)).reshape(1, 2, 3, 3),
+        "right",
+    ),
+    "underflow": (lambda x: jnp.sum(jnp.exp(x)), jnp.full(3, -200.0), "right"),
+    "underflow of float16": (
+        lambda x: jnp.sum(jax.nn.sigmoid(x)),
+        jnp.full(3, -20.0, jnp.float16),
+        "right",
+    ),
+    "differences of a wave": (
+        lambda x: jnp.sum(jax.scipy.special.i1(jnp.sin(8 * jnp.pi * x))),
+        jnp.ones(3),
+        "right",
+    ),
+    "differences of float32": (
+        lambda x: jnp.sum(jax.lax.bessel_i1e(x.astype(jnp.float32))),
+        jnp.array([0.3, 0.7, 2.0]),
+        "right",
+    ),
+    "keys of the new style": (
+        lambda x: jnp.sum(x * jax.random.normal(jax.random.split(jax.random.key(0))[0], x.shape)),
+        jnp.ones(3),
+        "right",
+    ),
+    "a rule for what has none": (_doubled_until_ten, jnp.float32(3.0), "right"),
+    "a tie of a rounded constant": (
+        lambda x: jnp.sum(jax.scipy.special.ndtr(x)),
+        jnp.array([1.0]),
+        "right",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_was_judged_wrongly_once(name):
+    function, arguments, verdict = BROKEN[name]
+    report = verify.check_gradients(function, arguments)
+    assert report.verdict == verdict, str(report)
+
+
+def test_lgamma_at_negative_numbers():
+    report = verify.check_gradients(
+        lambda x: jnp.sum(jax.lax.lgamma(x)), jnp.array([-0.5]), order=2
+    )
+    assert report.verdict == "right", str(report)
+
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "expected"),
+    [
+        (lambda x: jax.lax.reshape(x, (4,), dimensions=(1, 0)), [[1, 2], [3, 4]], [1, 3, 2, 4]),
+        (jnp.arcsin, [NAN], [NAN]),
+        (jnp.sin, [INF], [NAN]),
+        (jnp.sort, [3, NAN, 1], [1, 3, NAN]),
+        (jnp.argmax, [3, NAN, 1], 1),
+        (lambda x: jax.lax.top_k(x, 2)[0], [1, NAN, 2], [NAN, 2]),
+        (lambda x: x ** jnp.array([2.0, 3.0]), [-2, -2], [4, -8]),
+        (jnp.floor, [INF, -INF], [INF, -INF]),
+        (lambda x: x.astype(jnp.uint8), [300, -3], [255, 0]),
+        (lambda x: x.astype(jnp.int32), [3e9, INF, NAN], [2**31 - 1, 2**31 - 1, 0]),
+    ],
+)
+def test_enclosures_at_the_edges(function, arguments, expected):
+    found = verify.enclose(function, jnp.array(arguments, jnp.float32))
+    np.testing.assert_allclose(found.lower, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: jnp.exp(1j * x), lambda x: jnp.real(x * jnp.exp(1j * 0.3))],
+)
+def test_complex_numbers_are_refused(function):
+    with pytest.raises(verify.UnknownPrimitive, match="complex"):
+        verify.enclose(function, jnp.array([0.7]))
+
+
+def test_rounded_constants_break_no_law():
+    def smoothed(x, y):
+        chosen = jnp.take_along_axis(x, y[:, None], -1)[:, 0]
+        return jax.nn.logsumexp(x, -1) - (0.9 * chosen + 0.1 * jnp.mean(x, -1))
+
+    assert verify.check_laws(smoothed, X, LABELS).verdict == "right"
+
+
 # ---- laws ----------------------------------------------------------------------------------------
 
 LOSSES = [
@@ -433,6 +576,11 @@ def stepped(x):
     return jax.nn.relu(x * 0)
 
 
+def raises(x):
+    """For the command line: a function that fails."""
+    raise ZeroDivisionError("on purpose")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -445,6 +593,7 @@ def stepped(x):
         (["check", "no_such_module:f"], 3, "cannot be imported"),
         (["check", "jax.nn"], 3, "PACKAGE.MODULE:FUNCTION is wanted"),
         (["check", "./losses.py:focal"], 3, "cannot be imported"),
+        (["check", "test_verify:raises"], 3, "ZeroDivisionError: on purpose"),
         (["audit", "optax:sigmoid_binary_cross_entropy"], 0, "loses every digit"),
         (["audit", "jax.nn:relu"], 3, "no loss"),
     ],

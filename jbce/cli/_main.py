@@ -23,7 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except _Misuse as misuse:
         print(f"jbce: {misuse}", file=sys.stderr)
-        return MISUSED
+    except Exception as error:  # of the function that is judged; no verdict on it
+        first = str(error).strip().partition("\n")[0]
+        print(f"jbce: {arguments.function}: {type(error).__name__}: {first}", file=sys.stderr)
+    return MISUSED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(name: str) -> Callable[..., Any]:
     module, colon, path = name.partition(":")
-    if not colon or not path:
+    if not (module and colon and path):
         raise _Misuse(f"PACKAGE.MODULE:FUNCTION is wanted, but {name!r} came")
     sys.path.insert(0, "")
     try:

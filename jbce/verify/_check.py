@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +11,17 @@ import numpy as np
 
 from ._enclose import evaluate
 from ._floats import caught, furthest, sensitivity
-from ._interpreter import Undecided, meaning
+from ._interpreter import Undecided, UnknownPrimitive, meaning
 from ._jet import ZERO, Balls, Jet, balls, precision
-from ._kinks import Truth, one_sided
-from ._program import Leaves, as_function, coarsest_roundoff, equations, stripped
+from ._kinks import Truth, may_be_equal, one_sided
+from ._program import (
+    Leaves,
+    as_function,
+    coarsest_roundoff,
+    equations,
+    scalar_program,
+    stripped,
+)
 from ._progress import Progress
 from ._report import Caught, GradientReport, Worst, rounded
 
@@ -43,7 +50,7 @@ class Check:
         self.notes: list[str] = []
         self.progress = Progress()
         self.random = np.random.default_rng(seed)
-        self.primal = _scalar_program(function, self.values)
+        self.primal = scalar_program(function, self.values)
         self.roundoff = coarsest_roundoff(self.primal)
         self.directions = [self._direction() for _ in range(2)]
 
@@ -57,6 +64,13 @@ class Check:
             sign = self.random.choice([-1.0, 1.0], value.shape)
             made.append(jnp.asarray(size * sign, value.dtype))
         return made
+
+    def _axes(self) -> Iterator[tuple[int, int, list[Any]]]:
+        for leaf, value in enumerate(self.values):
+            for index in range(value.size):
+                axis = [jnp.zeros_like(v) for v in self.values]
+                axis[leaf] = axis[leaf].reshape(-1).at[index].set(1).reshape(value.shape)
+                yield leaf, index, axis
 
     def _derivative(self, function: Function, mode: str) -> Function:
         """(leaves) → value and derivative of each leaf."""
@@ -96,10 +110,22 @@ class Check:
     def report(self) -> GradientReport:
         self.progress.says("the truth")
         with jax.enable_x64(True):
-            body = stripped(self.primal)
-            true_program = self._program(self._derivative(as_function(body), "forward"))
+            try:
+                body = stripped(self.primal)
+                true_program = self._program(self._derivative(as_function(body), "forward"))
+            except (TypeError, ValueError, NotImplementedError) as error:
+                first = str(error).strip().partition("\n")[0]
+                raise UnknownPrimitive(
+                    f"without its custom rules jax cannot differentiate the function ({first})"
+                ) from error
         truth = one_sided(
-            self.primal, body, true_program, self.values, self.leaves.paths, self.random
+            self.primal,
+            body,
+            true_program,
+            self.values,
+            self.leaves.paths,
+            self.random,
+            self.order,
         )
         if self.order == 2:
             truth = self._without_kinks(body, truth)
@@ -124,7 +150,8 @@ class Check:
         with jax.enable_x64(True):
             program = self._program(self._derivative(as_function(body), "reverse"))
         self.order = 2
-        first = one_sided(self.primal, body, program, self.values, self.leaves.paths, self.random)
+        paths = self.leaves.paths
+        first = one_sided(self.primal, body, program, self.values, paths, self.random, 1)
         reasons = [f"of the gradient, {reason}" for reason in first.undecided]
         skipped = [a | b for a, b in zip(truth.skipped, first.skipped, strict=True)]
         return truth._replace(skipped=skipped, undecided=truth.undecided + reasons)
@@ -194,14 +221,11 @@ class Check:
             return _Found([(0, 0)], truth.balls, truth)
         exact = [b.copy() for b in truth.balls]
         where = []
-        for leaf, value in enumerate(self.values):
-            for index in range(value.size):
-                axis = [jnp.zeros_like(v) for v in self.values]
-                axis[leaf] = axis[leaf].reshape(-1).at[index].set(1).reshape(value.shape)
-                series = self._coefficient(body, axis, widen=True)
-                if series.is_finite() and not series.overlaps(truth.balls[leaf].ravel()[index]):
-                    where.append((leaf, index))
-                    exact[leaf].reshape(-1)[index] = series
+        for leaf, index, axis in self._axes():
+            series = self._coefficient(body, axis, widen=True)
+            if series.is_finite() and not series.overlaps(truth.balls[leaf].ravel()[index]):
+                where.append((leaf, index))
+                exact[leaf].reshape(-1)[index] = series
         return _Found(where, truth.balls, truth._replace(balls=exact)) if where else None
 
     def _rules(self, true_program: Any, truth: Truth) -> tuple[str, _Found] | None:
@@ -255,7 +279,7 @@ class Check:
         where = [
             (leaf, i)
             for leaf, i in where
-            if not _may_be_equal(wide[leaf].ravel()[i], true_wide[leaf].ravel()[i])
+            if not may_be_equal(wide[leaf].ravel()[i], true_wide[leaf].ravel()[i])
         ]
         if not where and not wide_value.ravel()[0].overlaps(truth.wide_value()):
             self.notes.append(
@@ -288,15 +312,12 @@ class Check:
                 continue
             few = sum(v.size for v in self.values) <= 64
             where, came = [], [np.full(v.shape, ZERO, object) for v in self.values]
-            for leaf, value in enumerate(self.values if few else []):
-                for index in range(value.size):
-                    axis = [jnp.zeros_like(v) for v in self.values]
-                    axis[leaf] = axis[leaf].reshape(-1).at[index].set(1).reshape(value.shape)
-                    program = along(axis)
-                    if not self._slope_agrees(program, truth, axis):
-                        (slope,), _ = evaluate(program, self.values)
-                        came[leaf].reshape(-1)[index] = slope.value.ravel()[0]
-                        where.append((leaf, index))
+            for leaf, index, axis in self._axes() if few else ():
+                program = along(axis)
+                if not self._slope_agrees(program, truth, axis):
+                    (slope,), _ = evaluate(program, self.values)
+                    came[leaf].reshape(-1)[index] = slope.value.ravel()[0]
+                    where.append((leaf, index))
             self.notes.append("forward mode is wrong along a random direction")
             return _Found(where or [(0, 0)], came if where else truth.balls, truth)
         return None
@@ -357,7 +378,7 @@ class Check:
         entries = furthest(slopes, truth, allowed)
         if not entries:
             return None, False
-        blamed = [entry for entry in entries if entry.off > allowed]
+        blamed = [entry for entry in entries if entry.is_far]
         if blamed:
             self.progress.says("conditioning")
             least = 8 * sensitivity(truth, true_program, self.values, self.random)
@@ -404,16 +425,3 @@ class Check:
         came = float(found.came[leaf].ravel()[index].mid())
         ball = found.truth.balls[leaf].ravel()[index]
         return self._entry(leaf, index, mode, came, ball, ulps((leaf, index)))
-
-
-def _may_be_equal(came: Any, true: Any) -> bool:
-    return came.is_finite() and came.overlaps(true)  # a ball around NaN overlaps with all
-
-
-def _scalar_program(function: Function, values: Sequence[Any]) -> Any:
-    closed = jax.make_jaxpr(function)(*values)
-    avals = [v.aval for v in closed.jaxpr.outvars]
-    if len(avals) != 1 or avals[0].shape or not jnp.issubdtype(avals[0].dtype, jnp.floating):
-        came = ", ".join(aval.str_short() for aval in avals) or "nothing"
-        raise TypeError(f"`fn` must return one floating point number, but {came} came.")
-    return closed

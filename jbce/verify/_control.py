@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._interpreter import Run, Undecided, Value, place, rule
@@ -99,4 +101,6 @@ def _stack(values: list[Value], aval: Any) -> Value:
         return Jet([objects([], aval.shape)]) if empty.dtype.kind == "f" else empty
     if isinstance(values[0], Jet):
         return stacked(values, 0)
+    if jnp.issubdtype(aval.dtype, jax.dtypes.extended):
+        return jnp.stack(values)
     return np.stack([np.asarray(v) for v in values])

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._program import Leaves
+from ._program import Leaves, coarsest_roundoff
 from ._report import GradientReport, Worst
 
-_STEPS = 12  # each half of the one before
+_STEPS = 16
+_RATIO = (1 + 5**0.5) / 2  # of a step to the next: no two steps fall on one phase of a wave
 _FEW = 200  # entries that are all tried; of more, random directions
 
 
@@ -26,36 +27,39 @@ class Derivative(NamedTuple):
     it is right, 1 if not; NaN where rounding hides it."""
 
 
-def derivative(function: Callable[[Any], Any], step: float, claimed: float) -> Derivative:
+def derivative(
+    function: Callable[[Any], Any], step: float, claimed: float, roundoff: float = 2.0**-53
+) -> Derivative:
     """The derivative at 0 of a function of one number, in float64 (Ridders' method).
 
     Args:
         function: vectorised.
         step: the first step.
         claimed: the derivative whose Taylor order is fitted.
+        roundoff: of the coarsest floats that the function computes with.
     """
-    steps = step / 2.0 ** np.arange(_STEPS)
+    steps = step / _RATIO ** np.arange(_STEPS)
     values = np.asarray(function(np.concatenate([steps, -steps, [0.0]])), np.float64)
     above, below, here = values[:_STEPS], values[_STEPS:-1], values[-1]
     best, error = np.nan, np.inf
     column = (above - below) / (2 * steps)
     for order in range(1, _STEPS):
-        finer = column[1:] + (column[1:] - column[:-1]) / (4.0**order - 1)
+        finer = column[1:] + (column[1:] - column[:-1]) / (_RATIO ** (2 * order) - 1)
         estimates = np.maximum(abs(finer - column[1:]), abs(finer - column[:-1]))
         at = int(np.argmin(np.where(np.isfinite(estimates), estimates, np.inf)))
         if estimates[at] < error:
             best, error = finer[at], float(estimates[at])
         column = finer
-    noise = 4e-16 * np.max(np.abs(values)) / steps
-    error = max(error, float(noise[3]))
+    noise = 4 * roundoff * np.max(np.abs(values)) / steps
+    error = max(error, float(noise[4]))
     gap = abs((above - here) - (here - below)) / steps
     resolved = gap > 50 * noise
-    kink = bool(resolved[4:8].all() and (gap[5:8] > 0.75 * gap[4:7]).all())
+    kink = bool(resolved[5:10].all() and (gap[6:10] > 0.85 * gap[5:9]).all())
     remainder = abs(above - here - steps * claimed)
     seen = remainder > 100 * noise * steps
     pairs = seen[:-1] & seen[1:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = np.log2(remainder[:-1] / remainder[1:])[pairs]
+        slopes = (np.log(remainder[:-1] / remainder[1:]) / np.log(_RATIO))[pairs]
     return Derivative(float(best), error, kink, float(np.median(slopes)) if len(slopes) else np.nan)
 
 
@@ -111,10 +115,13 @@ def _check(leaves: Leaves, function: Callable[..., Any], order: int, reason: str
     nearest: tuple[float, Worst] | None = None
     undecided = []
     taylor: list[float] = []
+    roundoff = coarsest_roundoff(jax.make_jaxpr(function)(*values))
     largest_error = 0.0
     for direction, entry in zip(scaled, entries, strict=True):
         claimed = float(sum(jnp.sum(s * d) for s, d in zip(slopes, direction, strict=True)))
-        found = derivative(lambda ts, d=direction: along(jnp.asarray(ts), *d), 0.25, claimed)
+        found = derivative(
+            lambda ts, d=direction: along(jnp.asarray(ts), *d), 0.25, claimed, roundoff
+        )
         leaf, index = entry
         place = tuple(int(i) for i in np.unravel_index(index, values[leaf].shape))
         scale = scales[leaf] if size <= _FEW else 1.0

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ._interpreter import Run, Undecided, Value, place, rule
+from ._interpreter import Run, Undecided, UnknownPrimitive, Value, place, rule
 from ._jet import (
     NAN,
     ONE,
@@ -88,8 +88,26 @@ def _pow(run: Run, equation: Any, *values: Value) -> Jet:
     x, y = _jets(run, values)
     exponents = {float(e.mid()) if e.is_exact() else 0.5 for e in y.value.ravel()}
     whole = exponents.pop() if len(exponents) == 1 and y.is_constant else 0.5
-    if whole == round(whole) and abs(whole) < 1e4:
+    if np.isfinite(whole) and whole == round(whole) and abs(whole) < 1e4:
         return _power(run, x, int(whole))
+    # A negative base has integer powers: that of |x|, with the sign of the parity.
+    parity = np.array([_parity(e) if y.is_constant else 0 for e in y.value.ravel()])
+    negative = np.array([bool(b < 0) for b in x.value.ravel()], bool) & (parity != 0)
+    if negative.any():
+        flip = constant(np.where(negative, -1, 1).reshape(x.shape))
+        signs = constant(np.where(negative, parity, 1).reshape(x.shape))
+        return _positive_power(run, x.times(flip, run.order), y).times(signs, run.order)
+    return _positive_power(run, x, y)
+
+
+def _parity(exponent: Any) -> int:
+    """1 for even, −1 for odd, 0 for no integer."""
+    if not (exponent.is_exact() and exponent.is_finite() and exponent.is_integer()):
+        return 0
+    return 1 if (exponent / 2).is_integer() else -1
+
+
+def _positive_power(run: Run, x: Jet, y: Jet) -> Jet:
     zero = np.array([e.is_zero() for e in x.value.ravel()]).reshape(x.shape)
     # 0 to a power that is no integer: 0 or inf, whatever its derivatives
     safe = _where(zero, [x, constant(np.ones(x.shape))])
@@ -111,15 +129,22 @@ rule(*UNARY)(_unary)
 
 @rule("polygamma")
 def _polygamma(run: Run, equation: Any, m: Value, x: Jet) -> Jet:
-    (n,) = {
-        int(float(e.mid())) for e in (m.value.ravel() if isinstance(m, Jet) else balls(m).ravel())
-    }
-    return compose(polygamma(n), x, run.order)
+    given = m.value.ravel() if isinstance(m, Jet) else balls(m).ravel()
+    orders = {int(float(e.mid())) for e in given}
+    if len(orders) != 1:
+        raise UnknownPrimitive(f"`polygamma` of several orders at {place(equation)}")
+    return compose(polygamma(orders.pop()), x, run.order)
 
 
 @rule("atan2")
 def _atan2(run: Run, equation: Any, *values: Value) -> Jet:
     y, x = _jets(run, values)
+    origin = any(
+        a.is_zero() and b.is_zero()
+        for a, b in zip(y.value.ravel().tolist(), x.value.ravel().tolist(), strict=True)
+    )
+    if origin and not (y.is_constant and x.is_constant):
+        raise Undecided(f"`atan2` at {place(equation)} of (0, 0), where it has no limit")
     angle = Jet([elementwise(lambda a, b: arb.atan2(a, b), y.value, x.value)])
     if y.is_constant and x.is_constant:
         return angle
@@ -252,6 +277,9 @@ def _whole(run: Run, equation: Any, x: Jet, shift: Any, function: Any) -> Jet:
     steps, tied = [], False
     slope = x[1]
     for index, ball in enumerate(x.value.ravel()):
+        if not ball.is_finite():
+            steps.append(ball)
+            continue
         moved = ball + shift
         at_step = ball.is_exact() and moved.is_integer()
         if at_step and slope is not None and not slope.ravel()[index].is_zero():
@@ -320,8 +348,21 @@ def _convert(run: Run, equation: Any, x: Value) -> Value:
     if dtype == jnp.bool_:
         return _signs_of(run, equation, x) != 0
     whole = _truncated(run, equation, x)
+    numbers = np.array([float(e.mid()) for e in whole.value.ravel()]).reshape(x.shape)
+    bounds = np.iinfo(dtype)  # what is beyond is cut off, and NaN is 0
     return (
-        np.array([int(float(e.mid())) for e in whole.value.ravel()]).reshape(x.shape).astype(dtype)
+        np.array(
+            [
+                min(max(int(n), int(bounds.min)), int(bounds.max))
+                if np.isfinite(n)
+                else 0
+                if np.isnan(n)
+                else int(bounds.max if n > 0 else bounds.min)
+                for n in numbers.ravel()
+            ]
+        )
+        .reshape(x.shape)
+        .astype(dtype)
     )
 
 

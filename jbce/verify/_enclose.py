@@ -120,12 +120,17 @@ def enclose(fn: Callable[..., Any], *args: Any) -> Any:
         Johansson, Arb: efficient arbitrary-precision midpoint-radius interval arithmetic, IEEE
         Transactions on Computers 66 (2017).
     """
-    leaves, tree = jax.tree.flatten(args)
+    return enclosed(fn, args, widen=False)
+
+
+def enclosed(fn: Callable[..., Any], args: Sequence[Any], *, widen: bool) -> Any:
+    """`enclose`, also for all constants that round to those of the program."""
+    leaves, tree = jax.tree.flatten(tuple(args))
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     closed, shape = jax.make_jaxpr(
         lambda *leaves: fn(*jax.tree.unflatten(tree, leaves)), return_shape=True
     )(*leaves)
-    results, _ = evaluate(closed, leaves)
+    results, _ = evaluate(closed, leaves, widen=widen)
     enclosures = [
         bounds(r.value) if isinstance(r, Jet) else Enclosure(np.asarray(r), np.asarray(r))
         for r in results

@@ -22,6 +22,8 @@ class Entry(NamedTuple):
     leaf: int
     index: int
     came: float
+    is_far: bool
+    """Off by more than is allowed, and by more than the smallest normal number."""
 
 
 def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]:
@@ -38,10 +40,12 @@ def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]
         size = np.clip(np.abs(np.where(known, exact, 0)), tiny, np.finfo(np.float64).max)
         ulps = np.where(known, off, 0) / (eps * 2.0 ** np.floor(np.log2(size)))
         far = known & (off > max(allowed, tiny))
-        for chosen, measure in ((known, ulps), (far, ulps), (far, off)):
+        for chosen, measure, is_far in ((known, ulps, False), (far, ulps, True), (far, off, True)):
             if chosen.any():
                 at = int(np.argmax(np.where(chosen, measure, -1)))
-                entries.append(Entry(float(ulps[at]), float(off[at]), leaf, at, float(found[at])))
+                entries.append(
+                    Entry(float(ulps[at]), float(off[at]), leaf, at, float(found[at]), is_far)
+                )
     return entries
 
 

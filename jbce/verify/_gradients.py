@@ -52,6 +52,8 @@ def check_gradients(
         A kink (relu at 0, the maximum of equal numbers) is undecided, with its one-sided slopes,
         if it is one of the whole function. Directions are sampled: that no kink was seen is no
         proof that there is none. Primitives that are not known are judged by differences.
+        The truth of an iteration is the derivative of its steps: an implicit rule, which holds in
+        the limit, is called wrong if the steps have not reached it.
 
     Example:
         >>> import jax, jax.numpy as jnp

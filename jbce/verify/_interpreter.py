@@ -74,6 +74,7 @@ class Run:
     def __init__(self, order: int = 0, *, widen: bool = False) -> None:
         self.order = order
         self.widen = widen
+        self.defining: list[str] = []  # definitions that are being run
         self.ties: list[str] = []  # comparisons of equal numbers, by primitive and place
 
     # ---- programs --------------------------------------------------------------------------------
@@ -111,10 +112,22 @@ class Run:
     def equation(self, equation: Any, values: list[Value]) -> list[Value]:
         """Evaluates one equation."""
         primitive = equation.primitive
+        if any(_is_complex(v) for v in [*equation.invars, *equation.outvars]):
+            raise UnknownPrimitive(f"complex numbers at {place(equation)} are not known here")
+        if any(_is_key(v) for v in values) and primitive.name not in _PROGRAMS:
+            result = primitive.bind(*values, **equation.params)
+            return [self.lift(r) for r in (result if primitive.multiple_results else [result])]
         definition = meaning(primitive)
+        if definition is not None and primitive.name in self.defining:
+            raise UnknownPrimitive(
+                f"the definition of `{primitive.name}` uses the primitive itself"
+            )
         if definition is not None:
-            avals = [v.aval for v in equation.invars]
-            return self.program(_program_of(definition, equation.params, avals), values)
+            self.defining.append(primitive.name)
+            try:
+                return self._defined(equation, definition, values)
+            finally:
+                self.defining.pop()
         has_floats = any(isinstance(v, Jet) for v in values)
         if primitive.name in _RULES and (has_floats or primitive.name in _ALWAYS):
             result = _RULES[primitive.name](self, equation, *values)
@@ -129,23 +142,27 @@ class Run:
         result = primitive.bind(*(jnp.asarray(v) for v in values), **equation.params)
         return [self.lift(r) for r in (result if primitive.multiple_results else [result])]
 
+    def _defined(self, equation: Any, definition: Any, values: list[Value]) -> list[Value]:
+        avals = [v.aval for v in equation.invars]
+        return self.program(_program_of(definition, equation.params, avals), values)
+
     # ---- numbers ---------------------------------------------------------------------------------
 
     def lift(self, value: Any) -> Value:
         """An array as a value of this evaluation; floats become exact."""
         if isinstance(value, Jet):
             return value
-        if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        if _is_key(value):
             return value
         if not jnp.issubdtype(np.asarray(value).dtype, np.floating) and not _is_small_float(value):
             return np.asarray(value)
-        jet = Jet([balls(np.asarray(value, np.float64))])
-        return self._widened(jet, value) if self.widen and np.ndim(value) == 0 else jet
+        return Jet([balls(np.asarray(value, np.float64))])
 
     def _literal(self, literal: Any) -> Value:
         value = literal.val
         if jnp.issubdtype(literal.aval.dtype, jnp.floating):
-            return self.lift(np.asarray(value, literal.aval.dtype))
+            number = np.asarray(value, literal.aval.dtype)
+            return self._widened(self.lift(number), number) if self.widen else self.lift(number)
         return np.asarray(value, literal.aval.dtype)
 
     def _widened(self, jet: Jet, value: Any) -> Jet:
@@ -181,6 +198,11 @@ class Run:
                     flat[index] = -1
                 elif p.is_nan() or q.is_nan():
                     flat[index] = 2
+                elif self.widen:  # as what the program says, not as what it may stand for
+                    if p.mid() != q.mid():
+                        flat[index] = 1 if p.mid() > q.mid() else -1
+                    else:
+                        continue
                 elif p.is_exact() and q.is_exact():
                     tied = True
                     continue
@@ -220,13 +242,25 @@ _BY_NUMPY: dict[str, Callable[..., Any]] = {
     "select_n": lambda which, *cases: np.choose(np.asarray(which, np.int8), cases),
 }
 
-# What also needs its rule without floats: it makes some, or numpy does it.
-_ALWAYS = {
+_PROGRAMS = {
     *("scan", "while", "cond", "jit", "pjit", "closed_call", "core_call", "remat", "remat2"),
     *("checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vmap_call", "eval_jaxpr"),
     "linear_call",
+}
+
+# What also needs its rule without floats: it makes some, or numpy does it.
+_ALWAYS = _PROGRAMS | {
     *("convert_element_type", "reshape", "broadcast_in_dim", "slice", "squeeze", "transpose"),
 }
+
+
+def _is_key(value: Any) -> bool:
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.extended)
+
+
+def _is_complex(atom: Any) -> bool:
+    dtype = getattr(atom.aval, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating)
 
 
 def _is_small_float(value: Any) -> bool:

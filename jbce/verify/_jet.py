@@ -207,16 +207,25 @@ def _is_zero(ball: Any) -> bool:
 def compose(taylor: Callable[[Any, int], list[Any]], x: Jet, order: int) -> Jet:
     """f(x) from the Taylor coefficients of f at each c₀: Σ τₖ·(x − c₀)ᵏ."""
     if x.is_constant:
-        return Jet([elementwise(lambda c: taylor(c, 0)[0], x.value)])
-    rows = [taylor(c, order) for c in x.value.ravel()]
+        return Jet([elementwise(lambda c: NAN if c.is_nan() else taylor(c, 0)[0], x.value)])
+    rows = [[NAN] * (order + 1) if c.is_nan() else taylor(c, order) for c in x.value.ravel()]
     tau = [objects([row[k] for row in rows], x.shape) for k in range(order + 1)]
-    # Horner in δ = x − c₀; an infinite derivative times a change of exactly 0 is no change.
+    # Horner in δ = x − c₀. Where a coefficient of f is not finite nothing is known beyond f(c₀): a
+    # change that is 0 as far as it is known, as of x² at 0, need not be 0.
+    unknown = [any(not t.is_finite() for t in row[1:]) for row in rows]
     result = Jet([tau[order]])
     delta = Jet([zeros(x.shape), *x.coefficients[1:]])
     for k in range(order - 1, -1, -1):
-        result = product(result, delta, order, _product_without_nan) + Jet([tau[k]])
-    return result
-
-
-def _product_without_nan(a: Balls, b: Balls) -> Balls:
-    return elementwise(lambda p, q: ZERO if _is_zero(q) else p * q, a, b)
+        result = product(result, delta, order, lambda a, b: _keep(np.multiply, a, b)) + Jet(
+            [tau[k]]
+        )
+    if not any(unknown):
+        return result
+    coefficients = [tau[0]]
+    for k in range(1, order + 1):
+        known = result[k]
+        flat = [ZERO] * x.value.size if known is None else known.ravel().tolist()
+        coefficients.append(
+            objects([NAN if u else c for u, c in zip(unknown, flat, strict=True)], x.shape)
+        )
+    return Jet(coefficients)

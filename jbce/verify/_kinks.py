@@ -1,6 +1,6 @@
 """The true derivative, from both sides where the program compares equal numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from ._interpreter import Undecided
 from ._jet import Balls, Jet, arb, balls
 
 _PAIRS = 4  # of directions, the first of which is all positive
+_FEW = 64  # entries, of which directions of very unlike components and the axes are tried too
 _TOLD = 3  # kinks
 
 
@@ -75,6 +76,11 @@ class Truth(NamedTuple):
         return self._widened()[0].ravel()[0]
 
 
+def may_be_equal(came: Any, true: Any) -> bool:
+    """Whether two balls overlap and are numbers."""
+    return came.is_finite() and came.overlaps(true)  # a ball around NaN overlaps with all
+
+
 def one_sided(
     primal: Any,
     body: Any,
@@ -82,6 +88,7 @@ def one_sided(
     values: Sequence[Any],
     paths: Sequence[str],
     random: np.random.Generator,
+    order: int,
 ) -> Truth:
     """Evaluates the program of a value and its derivative.
 
@@ -95,6 +102,7 @@ def one_sided(
         values: the leaves.
         paths: what to call them.
         random: for the directions.
+        order: of the derivative.
     """
     reasons: list[str] = []
     kinks = 0
@@ -124,7 +132,8 @@ def one_sided(
                     flat[index] = finite[0]
                     of_limits[leaf].add(index)
                     continue
-                ball = None if finite or jump else _along_axis(body, values, leaf, index)
+                told = finite or jump or order != 1
+                ball = None if told else _along_axis(body, values, leaf, index)
                 if ball is not None:
                     flat[index] = ball
                     of_limits[leaf].add(index)
@@ -181,17 +190,32 @@ def _kink(path: str, shape: Any, index: int, sides: Sequence[Any], ties: Sequenc
     )
 
 
+def _directions(values: Sequence[Any], random: np.random.Generator) -> Iterator[list[Any]]:
+    few = sum(v.size for v in values) <= _FEW
+    for number in range(_PAIRS * (2 if few else 1)):
+        direction = []
+        for v in values:
+            size = 1 - random.integers(0, 64, v.shape) / 128
+            if number >= _PAIRS:
+                size = size * 2.0 ** -random.integers(0, 9, v.shape)
+            sign = np.ones(v.shape) if number == 0 else random.choice([-1.0, 1.0], v.shape)
+            direction.append(size * sign)
+        yield direction
+    if sum(v.size for v in values) <= _FEW // 4:
+        for leaf, value in enumerate(values):
+            for index in range(value.size):
+                # Hardly anything moves beside the axis; if nothing did, ties beside it would stay.
+                axis = [random.choice([-1.0, 1.0], v.shape) * 2.0**-24 for v in values]
+                axis[leaf].reshape(-1)[index] = 1.0
+                yield axis
+
+
 def _limits(
     body: Any, program: Any, values: Sequence[Any], random: np.random.Generator, value: Any
 ) -> tuple[list[list[Balls]], str]:
     limits: list[list[Balls]] = []
     jump = ""
-    for pair in range(_PAIRS):
-        direction = []
-        for v in values:
-            size = 1 - random.integers(0, 64, v.shape) / 128
-            sign = np.ones(v.shape) if pair == 0 else random.choice([-1.0, 1.0], v.shape)
-            direction.append(size * sign)
+    for direction in _directions(values, random):
         for side in (1, -1):
             jets = [
                 Jet([balls(np.asarray(v, np.float64)), balls(side * d)])

@@ -1,5 +1,6 @@
 """Programs as data: what a function computes, without its own derivative rules."""
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -98,12 +99,27 @@ def coarsest_roundoff(closed: Any) -> float:
     return max(float(jnp.finfo(dtype).eps) / 2 for dtype in floats)
 
 
+def scalar_program(function: Callable[..., Any], values: Sequence[Any]) -> Any:
+    """The program of a function of leaves to one number.
+
+    Raises:
+        TypeError: it returns something else.
+    """
+    closed = jax.make_jaxpr(function)(*values)
+    avals = [v.aval for v in closed.jaxpr.outvars]
+    if len(avals) != 1 or avals[0].shape or not jnp.issubdtype(avals[0].dtype, jnp.floating):
+        came = ", ".join(aval.str_short() for aval in avals) or "nothing"
+        raise TypeError(f"`fn` must return one floating point number, but {came} came.")
+    return closed
+
+
 class Leaves:
     """The floating point leaves of some arguments, as one list; all else is held."""
 
     def __init__(self, args: Sequence[Any], argnums: int | Sequence[int]) -> None:
         self.args = list(args)
-        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        given = argnums if isinstance(argnums, Sequence) else (argnums,)
+        chosen = tuple(operator.index(number) for number in given)
         chosen = tuple(n % len(args) if -len(args) <= n < len(args) else n for n in chosen)
         for number in chosen:
             if not 0 <= number < len(args):

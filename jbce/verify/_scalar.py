@@ -32,6 +32,8 @@ def _taylor(
                 limit = limits[key]
                 rest = ZERO if key != "0" and limit.is_finite() else NAN
                 return [limit] + [rest] * order
+            if key in ("inf", "-inf"):
+                return [NAN] * (order + 1)
         if order == 0:
             return [value(x)]
         return [value(x), *_coefficients(series(_series(x, order)), order)[1:]]
@@ -58,6 +60,9 @@ def _exp2(x: Any) -> Any:
 def _digamma(x: Any, order: int) -> list[Any]:
     if order == 0:
         return [x.digamma()]
+    if not x > 0:  # by Γ'/Γ, for log Γ of a series wants a positive number
+        gamma = _series(x, order + 1).gamma()
+        return _coefficients(gamma.derivative() / gamma, order)
     lgamma = _coefficients(_series(x, order + 1).lgamma(), order + 1)
     return [lgamma[k + 1] * (k + 1) for k in range(order + 1)]
 
@@ -73,13 +78,8 @@ def _lgamma_taylor(x: Any, order: int) -> list[Any]:
         return [INF] + [NAN] * order
     if x > 0:
         return _taylor(_lgamma, lambda s: s.lgamma())(x, order)
-    if order == 0:
-        return [_lgamma(x)]
-    gamma = _series(x, order).gamma()
-    return [
-        _lgamma(x),
-        *_coefficients((gamma * arb(1)).log() if x.gamma() > 0 else (-gamma).log(), order)[1:],
-    ]
+    slopes = _digamma(x, order)
+    return [_lgamma(x), *(slopes[k] / (k + 1) for k in range(order))]
 
 
 def _erf_inv(x: Any, order: int) -> list[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ._elementwise import extremum
 from ._extra import flint
-from ._interpreter import Run, Value, moved, rule
+from ._interpreter import Run, UnknownPrimitive, Value, moved, place, rule
 from ._jet import NAN, ONE, ZERO, Balls, Jet, compose, constant, objects, zeros
 from ._scalar import UNARY
 
@@ -20,6 +20,8 @@ from ._scalar import UNARY
 
 
 def _reshape(p: dict[str, Any], c: Any) -> Any:
+    if p.get("dimensions") is not None:
+        c = c.transpose(p["dimensions"])
     return c.reshape(p["new_sizes"])
 
 
@@ -114,6 +116,9 @@ def _scatter_params(equation: Any) -> dict[str, Any]:
 @rule("scatter")
 def _scatter(run: Run, equation: Any, operand: Value, indices: Value, updates: Value) -> Jet:
     params = _scatter_params(equation)
+    body = equation.params.get("update_jaxpr")
+    if body is not None and getattr(body, "jaxpr", body).eqns:
+        raise UnknownPrimitive(f"`scatter` with a function of its own at {place(equation)}")
     operand, updates = as_jet(operand), as_jet(updates)
     return moved(lambda *xs: jax.lax.scatter(*xs, **params), operand, indices, updates)
 
@@ -223,7 +228,9 @@ def _arg_extremum(run: Run, equation: Any, x: Jet) -> NDArray[Any]:
     best, index = rows[0], np.zeros(shape, np.int64)
     for number, row in enumerate(rows[1:], 1):
         signs = run.signs(row, best, equation)
-        index = np.where(signs == (1 if largest else -1), number, index)
+        is_nan, was_nan = _nans(row), _nans(best)
+        better = (signs == (1 if largest else -1)) | (is_nan & ~was_nan)  # the first NaN wins
+        index = np.where(better, number, index)
         best = extremum(run, equation, best, row, largest)
     return index.astype(equation.params["index_dtype"])
 
@@ -287,7 +294,7 @@ def _sort(run: Run, equation: Any, *values: Value) -> list[Value]:
 @rule("top_k")
 def _top_k(run: Run, equation: Any, x: Jet) -> list[Value]:
     axis, k = len(x.shape) - 1, equation.params["k"]
-    order = _order(run, equation, [-x], axis)[..., :k]
+    order = _order(run, equation, [-x], axis, backwards=True)[..., :k]
     return [_reordered(x, order, axis), order.astype(np.int32)]
 
 
@@ -297,8 +304,14 @@ def _reordered(value: Value, order: NDArray[Any], axis: int) -> Value:
     return np.take_along_axis(np.asarray(value), order, axis)
 
 
-def _order(run: Run, equation: Any, keys: list[Value], axis: int) -> NDArray[Any]:
-    """The stable order of rows along an axis."""
+def _nans(x: Jet) -> NDArray[Any]:
+    return np.array([ball.is_nan() for ball in x.value.ravel()], bool).reshape(x.shape)
+
+
+def _order(
+    run: Run, equation: Any, keys: list[Value], axis: int, *, backwards: bool = False
+) -> NDArray[Any]:
+    """The stable order of rows along an axis; `backwards` has negated keys, NaNs first."""
     keys = [as_jet(key) for key in keys]
     shape = keys[0].shape
     numbers = np.moveaxis(np.arange(keys[0].value.size).reshape(shape), axis, -1)
@@ -312,7 +325,11 @@ def _order(run: Run, equation: Any, keys: list[Value], axis: int) -> NDArray[Any
 
         def compare(i: Any, j: Any, row: Any = row) -> int:
             for key in keys:
-                (sign,) = run.signs(element(key, row[i]), element(key, row[j]), equation)
+                one, other = element(key, row[i]), element(key, row[j])
+                last = int(_nans(one)[0]) - int(_nans(other)[0])  # NaN comes last
+                if last:
+                    return -last if backwards else last
+                (sign,) = run.signs(one, other, equation)
                 if sign in (-1, 1):
                     return int(sign)
             return 0
