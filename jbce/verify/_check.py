@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._enclose import evaluate
-from ._floats import caught, furthest, sensitivity
+from ._floats import caught, distance, furthest, sensitivity, ulp
 from ._interpreter import Undecided, UnknownPrimitive, meaning
-from ._jet import ZERO, Balls, Jet, balls, precision
+from ._jet import ZERO, Balls, Jet, balls
 from ._kinks import Truth, may_be_equal, one_sided
 from ._program import (
     Leaves,
@@ -399,29 +399,13 @@ class Check:
         return Worst(self.leaves.paths[leaf], place, mode, came, *rounded(ball), float(ulps))
 
     def _worst(self, found: _Found, mode: str) -> Worst:
-        def ulps(entry: tuple[int, int]) -> float:
-            leaf, index = entry
-            finfo = jnp.finfo(self.values[leaf].dtype)
-            exact = float(found.truth.balls[leaf].ravel()[index].mid())
-            came = float(found.came[leaf].ravel()[index].mid())
-            if not np.isfinite(came):
-                return float("inf")
-            size = max(abs(exact), float(finfo.smallest_normal))
-            return abs(came - exact) / (float(finfo.eps) * 2.0 ** np.floor(np.log2(size)))
-
-        def off(entry: tuple[int, int]) -> float:
-            leaf, index = entry
-            exact = found.truth.balls[leaf].ravel()[index]
-            with precision(128):
-                distance = found.came[leaf].ravel()[index] - exact
-            return abs(float(distance.mid())) if distance.is_finite() else float("inf")
-
-        leaf, index = max(found.where, key=off)
-        if not found.came[leaf].ravel()[index].is_finite():
+        leaf, index = max(found.where, key=lambda at: distance(found.came, found.truth.balls, *at))
+        came, true = found.came[leaf].ravel()[index], found.truth.balls[leaf].ravel()[index]
+        if not came.is_finite():
             self.notes.append(
                 "a number that is not finite often comes from a branch of `where` that is not "
                 "taken: its slope is infinite, and times 0 is NaN; make its argument safe first"
             )
-        came = float(found.came[leaf].ravel()[index].mid())
-        ball = found.truth.balls[leaf].ravel()[index]
-        return self._entry(leaf, index, mode, came, ball, ulps((leaf, index)))
+        off = distance(found.came, found.truth.balls, leaf, index)
+        ulps = off / ulp(float(true.mid()), self.values[leaf].dtype)
+        return self._entry(leaf, index, mode, float(came.mid()), true, ulps)

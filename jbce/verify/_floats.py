@@ -8,7 +8,7 @@ import numpy as np
 
 from ._enclose import evaluate
 from ._interpreter import Undecided
-from ._jet import Jet, balls
+from ._jet import Balls, Jet, balls, precision
 from ._kinks import Truth
 from ._program import equations
 from ._report import Caught
@@ -47,6 +47,20 @@ def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]
                     Entry(float(ulps[at]), float(off[at]), leaf, at, float(found[at]), is_far)
                 )
     return entries
+
+
+def ulp(exact: float, dtype: Any) -> float:
+    """The unit in the last place of a dtype at a number."""
+    finfo = jnp.finfo(dtype)
+    size = max(abs(exact), float(finfo.smallest_normal))
+    return float(finfo.eps) * 2.0 ** float(np.floor(np.log2(size)))
+
+
+def distance(came: Sequence[Balls], true: Sequence[Balls], leaf: int, index: int) -> float:
+    """How far an entry is from the truth; inf if it is no number."""
+    with precision(128):
+        off = came[leaf].ravel()[index] - true[leaf].ravel()[index]
+    return abs(float(off.mid())) if off.is_finite() else float("inf")
 
 
 def sensitivity(
