@@ -16,12 +16,27 @@ from types import ModuleType as _ModuleType
 
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import categorical_cross_entropy as categorical_cross_entropy
+from .losses import (
+    generalized_cross_entropy_with_integer_labels as generalized_cross_entropy_with_integer_labels,
+)
+from .losses import generalized_kl_divergence as generalized_kl_divergence
+from .losses import jensen_shannon_divergence as jensen_shannon_divergence
+from .losses import kl_divergence as kl_divergence
+from .losses import kl_divergence_with_log_targets as kl_divergence_with_log_targets
 from .losses import log_odds as log_odds
 from .losses import mean as mean
+from .losses import poly_loss_cross_entropy as poly_loss_cross_entropy
+from .losses import safe_softmax_cross_entropy as safe_softmax_cross_entropy
 from .losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from .losses import sigmoid_focal_loss as sigmoid_focal_loss
+from .losses import smooth_labels as smooth_labels
 from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .losses import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from .losses import softmax_focal_loss_with_integer_labels as softmax_focal_loss_with_integer_labels
+from .losses import (
+    symmetric_cross_entropy_with_integer_labels as symmetric_cross_entropy_with_integer_labels,
 )
 from .losses import total as total
 

@@ -168,6 +168,7 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
     x, tangent = x.astype(log_odds_value.dtype), tangents[0].astype(log_odds_value.dtype)
     others = softmax(_others(x, labels, axis), axis=axis)
     slope = jnp.where(_is_label(x, labels, axis), 1, -others)
+    slope = jnp.where(jnp.isnan(log_odds_value), 0, slope)  # of a NaN logit no trace
     slope = jnp.where(labels >= 0, slope, jnp.nan)
     return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
 
