@@ -66,6 +66,20 @@ def _square(run: Run, equation: Any, x: Jet) -> Jet:
     return x.times(x, run.order)
 
 
+@rule("one_minus_square")
+def _one_minus_square(run: Run, equation: Any, x: Jet) -> Jet:
+    return constant(np.ones(x.shape)) - x.times(x, run.order)
+
+
+@rule("polynomial")
+def _polynomial(run: Run, equation: Any, *values: Value) -> Jet:
+    x, *coefficients = _jets(run, values)  # from the lowest power up
+    total = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        total = total.times(x, run.order) + coefficient
+    return total
+
+
 @rule("integer_pow")
 def _integer_pow(run: Run, equation: Any, x: Jet) -> Jet:
     return _power(run, x, equation.params["y"])

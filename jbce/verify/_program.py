@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from ._interpreter import meaning
+from ._interpreter import meaning_of
 
 _CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call"}
 
@@ -27,7 +27,7 @@ def _strip(jaxpr: Any) -> Any:
 
 
 def _strip_equation(equation: Any) -> Any:
-    definition = meaning(equation.primitive)
+    definition = meaning_of(equation)
     if definition is not None:
         results = equation.primitive.multiple_results
         return _call_of(equation, lambda *xs: _as_list(definition(*xs, **equation.params), results))

@@ -140,6 +140,11 @@ UNARY: dict[str, Taylor] = {
     "exp2": _taylor(_exp2, _exp2, {"-inf": ZERO, "inf": INF}),
     "expm1": _taylor(lambda x: x.expm1(), lambda s: s.exp(), {"-inf": -ONE, "inf": INF}),
     "log": _taylor(lambda x: x.log(), lambda s: s.log(), {"0": -INF, "inf": INF}),
+    "log2": _taylor(
+        lambda x: x.log() / arb.const_log2(),
+        lambda s: s.log() / arb.const_log2(),
+        {"0": -INF, "inf": INF},
+    ),
     "log1p": _inverse_hyperbolic(
         lambda x: -INF if x == -1 else INF if x == INF else x.log1p(), lambda s: 1 / (1 + s)
     ),
