@@ -13,6 +13,7 @@ label's logit with `jax.nn`, `torch.nn.functional`. PyTorch (the extra `peers`) 
 is not installed. Errors are in units in the last place of the exact result.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,12 +109,11 @@ def _three_orders(loss: Callable[..., jax.Array]) -> Callable[..., Any]:
 
 
 def _torch_binary(logits: np.ndarray, label: int) -> Any:
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
+    torch = importlib.import_module("torch")
     x = torch.from_numpy(logits.copy()).requires_grad_()
     labels = torch.full_like(x, label)
-    losses = binary_cross_entropy_with_logits(x, labels, reduction="none")
+    functional = torch.nn.functional
+    losses = functional.binary_cross_entropy_with_logits(x, labels, reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
     (second,) = torch.autograd.grad(gradient.sum(), x)
     return [tensor.detach().numpy() for tensor in (losses, gradient, second)]
@@ -134,10 +134,8 @@ def _categorical_peers() -> dict[str, Callable[..., Any]]:
 
 
 def _torch_categorical(logits: np.ndarray, labels: np.ndarray) -> Any:
-    import torch
-    from torch.nn.functional import cross_entropy
-
+    torch = importlib.import_module("torch")
     x = torch.from_numpy(logits).requires_grad_()
-    losses = cross_entropy(x, torch.from_numpy(labels).long(), reduction="none")
+    losses = torch.nn.functional.cross_entropy(x, torch.from_numpy(labels).long(), reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), x)
     return losses.detach().numpy(), gradient.numpy()

@@ -11,6 +11,7 @@ Rows of three classes, the label ahead of the others by a margin (binary: the lo
 where they are not installed.
 """
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def _keras_losses() -> dict[str, Callable[..., Any]]:
     if not importlib.util.find_spec("keras"):
         return {}
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    import keras  # pyright: ignore[reportMissingImports]
+    keras: Any = importlib.import_module("keras")
 
     def integer(logits: Any, labels: Any) -> Any:
         return keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -108,8 +109,8 @@ def _keras_losses() -> dict[str, Callable[..., Any]]:
 def _torch_losses() -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
     if not importlib.util.find_spec("torch"):
         return {}
-    import torch
-    from torch.nn import functional
+    torch: Any = importlib.import_module("torch")
+    functional = torch.nn.functional
 
     def three(loss: Callable[..., Any], direction: Callable[..., Any]) -> Callable[..., Any]:
         def derivatives(logits: Any, labels: Any) -> Any:

@@ -11,6 +11,7 @@ pages (MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000). Temporaries are 
 program asks for (`memory_analysis`). PyTorch's rows need the extra `peers` and a C++ compiler.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -135,12 +136,11 @@ _dense = (jbce.softmax_cross_entropy, optax.softmax_cross_entropy)
 
 def _beside_torch(logits: jax.Array, labels: jax.Array, config: Config) -> Row:
     """Value and gradient beside what torch.compile makes of PyTorch's."""
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits
+    torch: Any = importlib.import_module("torch")
 
     @torch.compile
     def value_and_gradient(x: Any, y: Any) -> Any:
-        value = binary_cross_entropy_with_logits(x, y)
+        value = torch.nn.functional.binary_cross_entropy_with_logits(x, y)
         return value, torch.autograd.grad(value, x)[0]
 
     x, y = (torch.from_numpy(np.array(array)) for array in (logits, labels))
