@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 SMALLEST = 1e-30  # losses and probabilities below it do not count
@@ -99,3 +101,9 @@ def ulps(found: np.ndarray, exactly: np.ndarray) -> np.ndarray:
 def _ulp(values: np.ndarray) -> np.ndarray:
     exponents = np.frexp(np.maximum(np.abs(values), 2.0**-126))[1] - 1
     return np.ldexp(1.0, exponents - 23)
+
+
+def usual(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss as it is written by hand: log-sum-exp less the label's logit."""
+    chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=1) - chosen

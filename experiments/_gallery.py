@@ -5,7 +5,7 @@ A wrong one carries a planted error in a derivative rule; where it is planted is
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -38,7 +38,6 @@ class Case:
     """Of a wrong one: "rule" or "arithmetic"."""
     where: tuple[int, ...] | None = None
     """The index of the planted error, where it is in one entry."""
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def cases() -> list[Case]:

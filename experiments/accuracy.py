@@ -120,14 +120,10 @@ def _torch_binary(logits: np.ndarray, label: int) -> Any:
 
 
 def _categorical_peers() -> dict[str, Callable[..., Any]]:
-    def usual(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-        return jax.nn.logsumexp(logits, axis=1) - chosen
-
     losses = {
         "jbce": jbce.softmax_cross_entropy_with_integer_labels,
         "Optax": optax.softmax_cross_entropy_with_integer_labels,
-        "jax.nn": usual,
+        "jax.nn": _categorical.usual,
     }
     peers = {who: certify.losses_and_gradients(loss) for who, loss in losses.items()}
     return peers | ({"PyTorch": _torch_categorical} if importlib.util.find_spec("torch") else {})

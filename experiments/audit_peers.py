@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -27,6 +25,7 @@ import jbce
 from jbce import verify
 from jbce.plots import audit_heatmap
 
+from ._categorical import usual
 from ._record import Record
 
 
@@ -51,13 +50,13 @@ def run(config: Config, record: Record) -> None:
     for dtype in DTYPES:
         rows = []
         for name, report in reports.items():
-            if any(row.dtype == dtype for row in report.rows):
+            if dtype in report.dtypes:
                 cells = [report.worst(dtype, quantity) for quantity in QUANTITIES]
                 rows.append((name, *("" if np.isnan(c) else f"{c:.3g}" for c in cells)))
                 record.metric(f"{name} {dtype} loss".replace(" ", "_"), cells[0], "ulp")
         record.table(f"The worst error in ulp, {dtype} logits", ("loss", *QUANTITIES), rows)
     for name, report in reports.items():
-        record.say(f"{name}: " + " ".join(report.collapse(d) for d in _dtypes(report)))
+        record.say(f"{name}: " + " ".join(report.collapse(d) for d in report.dtypes))
     record.figure(
         "audit",
         audit_heatmap(reports),
@@ -69,22 +68,13 @@ DTYPES = ("float32", "bfloat16", "float16")
 QUANTITIES = ("loss", "gradient at the label", "other gradients", "second derivative")
 
 
-def _dtypes(report: verify.AuditReport) -> list[str]:
-    return list(dict.fromkeys(row.dtype for row in report.rows))
-
-
-def _usual(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    return jax.nn.logsumexp(logits, axis=1) - chosen
-
-
 def _jax_losses() -> dict[str, Callable[..., Any]]:
     losses = {
         "jbce, binary": jbce.sigmoid_binary_cross_entropy,
         "Optax, binary": optax.sigmoid_binary_cross_entropy,
         "jbce, integer": jbce.softmax_cross_entropy_with_integer_labels,
         "Optax, integer": optax.softmax_cross_entropy_with_integer_labels,
-        "jax.nn, integer": _usual,
+        "jax.nn, integer": usual,
         "jbce, dense": jbce.softmax_cross_entropy,
         "Optax, dense": optax.softmax_cross_entropy,
     }

@@ -204,7 +204,7 @@ def audit_heatmap(
     lines = [
         (f"{label}, {dtype}", [row for row in report.rows if row.dtype == dtype])
         for label, report in reports.items()
-        for dtype in dict.fromkeys(row.dtype for row in report.rows)
+        for dtype in report.dtypes
     ]
     colours = _matplotlib().colormaps["magma_r"]
     height, panel, left = 0.2 * max(len(lines), 1), 3.1, 2.5

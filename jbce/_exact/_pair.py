@@ -117,6 +117,10 @@ def _halves(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
+# Beyond ±40 all of E = e^−|x|, log1p(E), E/(1 + E), E/(1 + E)² are one number of either dtype.
+TINY_BEYOND = 40.0
+
+
 class Exponential(NamedTuple):
     """e^t = power·(1 + change), with `power` a power of 2, or 0, and −0.3 < change < 0.42."""
 

@@ -140,11 +140,10 @@ def _audit(arguments: argparse.Namespace) -> int:
         return UNDECIDED
     if arguments.json:
         rows = [row._asdict() for row in report.rows]
-        dtypes = dict.fromkeys(row.dtype for row in report.rows)
         contents = {
             "function": arguments.function,
             "kind": report.kind,
-            "collapse": [report.collapse(dtype) for dtype in dtypes],
+            "collapse": [report.collapse(dtype) for dtype in report.dtypes],
             "rows": rows,
         }
         print(json.dumps(_plain(contents), indent=2, allow_nan=False))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._exact import (
+    TINY_BEYOND,
     Form,
     arithmetic_dtype,
     by_precision,
@@ -36,7 +37,6 @@ from ._labels import binary_label, binary_labels, keep, where_of_examples
 
 _INFINITE = 1e300  # stands for infinity, so that infinity · 0 is 0 and its product rounds to inf
 _CONSTANT_BEYOND = 128.0  # e⁻¹²⁸ is below the smallest subnormal float32
-_TINY_BEYOND = 40.0  # there softplus and σ are their exponential, to every digit of any dtype
 _BEYOND_16_BITS = 3.395e38  # above every finite bfloat16 (and float16), below the largest float32
 
 
@@ -64,7 +64,7 @@ def loss_of_pairs(x: Array, y: Array) -> Array:
     linear = jnp.where(share == 0, share, jnp.abs(x) * share)
     e = exponential(-jnp.abs(x))
     loss = (single(linear) + log1p_of_unit_pair(e.exp())).rounded()
-    loss = jnp.where((linear == 0) & (jnp.abs(x) > _TINY_BEYOND), e.exp_rounded(), loss)
+    loss = jnp.where((linear == 0) & (jnp.abs(x) > TINY_BEYOND), e.exp_rounded(), loss)
     return jnp.where(jnp.isinf(linear), linear, loss)
 
 
@@ -88,7 +88,7 @@ def residual_of_pairs(x: Array, y: Array) -> Array:
     large = jnp.where(x > 0, 1 - y, -y)
     small = jnp.where(x > 0, -y, 1 - y)
     residual = ((single(large) + single(small) * power) / (one + power)).rounded()
-    return jnp.where(jnp.abs(x) > _TINY_BEYOND, large + small * e.exp_rounded(), residual)
+    return jnp.where(jnp.abs(x) > TINY_BEYOND, large + small * e.exp_rounded(), residual)
 
 
 def _apart(form: Form) -> Form:

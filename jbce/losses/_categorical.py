@@ -20,7 +20,7 @@ from .._typing import (
 )
 from ._dense import dense_loss
 from ._integer import integer_loss, log_odds_of_label
-from ._labels import check_class_labels, class_index, keep, split_where
+from ._labels import check_class_labels, class_index, keep, leave_out, split_where
 
 
 def softmax_cross_entropy(
@@ -79,11 +79,7 @@ def softmax_cross_entropy(
         if jnp.issubdtype(labels.dtype, jnp.floating)
         else arithmetic_dtype(logits.dtype)
     )
-    classes, examples = split_where(where, logits, axes)
-    if examples is not None:
-        examples = jnp.expand_dims(examples, axes)
-    logits = keep(classes, keep(examples, logits, 0), -jnp.inf)
-    labels = keep(classes, keep(examples, labels, 0), 0)
+    logits, labels = leave_out(logits, labels, axes, where)
     rows, row_axis = one_axis(logits, axes)
     return jnp.squeeze(dense_loss(rows, one_axis(labels, axes)[0], axis=row_axis), row_axis)
 

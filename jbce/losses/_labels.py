@@ -79,6 +79,17 @@ def split_where(
     )
 
 
+def leave_out(
+    logits: Array, labels: Array, axes: tuple[int, ...], where: ArrayLike | None
+) -> tuple[Array, Array]:
+    """Logits and dense labels without what `where` leaves out: −inf and no mass, or a row of 0."""
+    classes, examples = split_where(where, logits, axes)
+    if examples is not None:
+        examples = jnp.expand_dims(examples, axes)
+    logits = keep(classes, keep(examples, logits, 0), -jnp.inf)
+    return logits, keep(classes, keep(examples, labels, 0), 0)
+
+
 def batch_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     """`shape` less its class axes."""
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)

@@ -22,7 +22,7 @@ from .._typing import (
 from ..numerics import one_minus_softmax, sigmoid, softplus
 from ._binary import sigmoid_binary_cross_entropy
 from ._categorical import log_odds, softmax_cross_entropy
-from ._labels import binary_label, binary_labels, keep, split_where, where_of_examples
+from ._labels import binary_label, binary_labels, keep, leave_out, where_of_examples
 
 Number = Real[ArrayLike, ""] | float
 
@@ -294,11 +294,7 @@ def poly_loss_cross_entropy(
     plain = softmax_cross_entropy(logits, labels, axis, where)
     x, q = as_floating("logits", logits), as_real("labels", labels).astype(plain.dtype)
     axes = as_axes("logits", axis, x.ndim)
-    classes, examples = split_where(where, x, axes)
-    if examples is not None:
-        examples = jnp.expand_dims(examples, axes)
-    x = keep(classes, keep(examples, x, 0), -jnp.inf).astype(plain.dtype)
-    q = keep(classes, keep(examples, q, 0), 0)
+    x, q = leave_out(x.astype(plain.dtype), q, axes, where)
     is_nan = jnp.any(jnp.isnan(x), axis=axes, keepdims=True)
     doubt = jnp.sum(q * one_minus_softmax(jnp.where(is_nan, 0, x), axis), axis=axes)
     # Nothing is doubted where no class exists.

@@ -20,7 +20,7 @@ from .._exact import (
 )
 from .._typing import Array, ArrayLike, Axis, Bool, Float, as_floating
 from ._logistic import logistic_density, sigmoid
-from ._softmax import rows_of, softmax_tangent
+from ._softmax import one_per_row, rows_of, softmax_tangent
 
 # With E = e^−|x|:  H = log1p(E) + |x|·E/(1 + E),  H' = −x·E/(1 + E)².  Beyond ±60 they are
 # (1 + |x|)·E and −x·E, with E in two steps: it falls below the smallest normal number first.
@@ -123,10 +123,6 @@ def _entropy_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int
     return _entropy(x, axis=axis), -jnp.sum(moved, axis=axis, keepdims=True)
 
 
-def _one_per_row(x: Array, *, axis: int) -> Array:
-    return jnp.sum(x, axis=axis, keepdims=True)
-
-
 def _definition(x: Array, *, axis: int) -> Array:
     exp = jnp.exp(x)
     whole = jnp.sum(exp, axis=axis, keepdims=True)
@@ -137,7 +133,7 @@ def _definition(x: Array, *, axis: int) -> Array:
 _entropy = exact_primitive(
     "entropy",
     definition=_definition,
-    outputs=_one_per_row,
+    outputs=one_per_row,
     jvp=_entropy_jvp,
     shift_axis=True,
     **per_platform(_entropy_form),

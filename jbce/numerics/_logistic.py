@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .._exact import (
+    TINY_BEYOND,
     Exponential,
     Pair,
     by_precision,
@@ -27,8 +28,6 @@ from .._typing import Array, ArrayLike, Float, as_floating
 # Beyond ±128 the float32 results are constant (e⁻¹²⁸ is below the smallest subnormal), and within
 # it the powers stay far inside of float64.
 _CONSTANT_BEYOND = 128.0
-# Beyond ±40 all of E, log1p(E), E/(1 + E), E/(1 + E)² are the same number of any dtype here.
-_TINY_BEYOND = 40.0
 
 
 def _softplus_single(x: Array) -> Array:
@@ -86,8 +85,8 @@ def half_tanh_of_pairs(x: Array) -> Array:
 
 
 def _at_ends(x: Array, e: Exponential, middle: Pair, low: Any, high: Any) -> Array:
-    value = jnp.where(x < -_TINY_BEYOND, low, middle.rounded())
-    return jnp.where(x > _TINY_BEYOND, high, value)
+    value = jnp.where(x < -TINY_BEYOND, low, middle.rounded())
+    return jnp.where(x > TINY_BEYOND, high, value)
 
 
 _half_tanh_call = elementwise(

@@ -33,7 +33,8 @@ def _same(x: Array, *, axis: int) -> Array:
     return -x
 
 
-def _one_per_row(x: Array, *, axis: int) -> Array:
+def one_per_row(x: Array, *, axis: int) -> Array:
+    """What a row's number looks like, for `exact_primitive`."""
     return jnp.sum(x, axis=axis, keepdims=True)
 
 
@@ -139,7 +140,7 @@ def _sum_of_exp(x: Array, axis: int) -> Array:
 _logsumexp = exact_primitive(
     "logsumexp",
     definition=lambda x, axis: jnp.log(_sum_of_exp(x, axis)),
-    outputs=_one_per_row,
+    outputs=one_per_row,
     jvp=_logsumexp_jvp,
     shift_axis=True,
     **per_platform(_logsumexp_form),

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._enclose import evaluate
-from ._jet import Balls, Jet, balls
+from ._floats import ulp
+from ._jet import Balls, ray
 from ._program import as_function, stripped
 from ._signature import Kind, kind_of
 
@@ -36,6 +37,11 @@ class AuditReport(NamedTuple):
     kind: Kind
     rows: tuple[AuditRow, ...]
 
+    @property
+    def dtypes(self) -> list[str]:
+        """Those that were audited, in their order."""
+        return list(dict.fromkeys(row.dtype for row in self.rows))
+
     def worst(self, dtype: str, quantity: str) -> float:
         """The largest error in ulps; NaN where nothing could be measured.
 
@@ -46,9 +52,8 @@ class AuditReport(NamedTuple):
         Raises:
             ValueError: it is none of them.
         """
-        known = list(dict.fromkeys(row.dtype for row in self.rows))
-        if dtype not in known:
-            raise ValueError(f"`dtype` must be one of {known}, but {dtype!r} came.")
+        if dtype not in self.dtypes:
+            raise ValueError(f"`dtype` must be one of {self.dtypes}, but {dtype!r} came.")
         if quantity not in QUANTITIES:
             raise ValueError(f"`quantity` must be one of {QUANTITIES}, but {quantity!r} came.")
         return max(
@@ -92,8 +97,7 @@ class AuditReport(NamedTuple):
         return any(quantity in row.ulps for row in self.rows)
 
     def __str__(self) -> str:
-        dtypes = list(dict.fromkeys(row.dtype for row in self.rows))
-        quantities = [q for q in QUANTITIES if self._has(q)]
+        dtypes, quantities = self.dtypes, [q for q in QUANTITIES if self._has(q)]
         width = max(map(len, quantities))
         lines = ["worst error in ulp".ljust(width) + "".join(d.rjust(12) for d in dtypes)]
         for quantity in quantities:
@@ -191,8 +195,7 @@ def _exact(reference: Callable[..., Any], logits: Any, labels: Any, kind: Kind) 
     results, ties = evaluate(derivatives, [logits])
     if ties:  # as the maximum of equal numbers: the limit is taken, from one side
         slopes = np.linspace(1, 2, logits.size).reshape(logits.shape)
-        jet = Jet([balls(np.asarray(logits, np.float64)), balls(slopes)])
-        results, _ = evaluate(derivatives, [jet], order=2)
+        results, _ = evaluate(derivatives, ray([logits], [slopes]), order=2)
     return [result.value for result in results]
 
 
@@ -231,5 +234,4 @@ def _error(came: Any, true: Balls, place: tuple[int, ...]) -> tuple[float, float
         return None
     number = float(np.asarray(came[place], np.float64))
     off = abs(number - exact) if np.isfinite(number) else np.inf
-    ulp = float(finfo.eps) * 2.0 ** np.floor(np.log2(size))
-    return float(off / ulp), float(off / size)
+    return float(off / ulp(exact, came.dtype)), float(off / size)

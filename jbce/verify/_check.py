@@ -12,7 +12,7 @@ import numpy as np
 from ._enclose import evaluate
 from ._floats import caught, distance, furthest, sensitivity, ulp
 from ._interpreter import Undecided, UnknownPrimitive, meaning
-from ._jet import ZERO, Balls, Jet, balls
+from ._jet import ZERO, Balls, Jet, balls, ray
 from ._kinks import Truth, may_be_equal, one_sided
 from ._program import (
     Leaves,
@@ -37,6 +37,16 @@ class _Found(NamedTuple):
     where: list[tuple[int, int]]
     came: list[Balls]
     truth: Truth
+
+
+def _flat(function: Function) -> Function:
+    """(value, derivatives) as one tuple."""
+
+    def flat(*leaves: Any) -> Any:
+        value, slopes = function(*leaves)
+        return (value, *slopes)
+
+    return flat
 
 
 class Check:
@@ -99,11 +109,7 @@ class Check:
         return reverse
 
     def _program(self, function: Function) -> Any:
-        def flat(*leaves: Any) -> Any:
-            value, slopes = function(*leaves)
-            return (value, *slopes)
-
-        return jax.make_jaxpr(flat)(*self.values)
+        return jax.make_jaxpr(_flat(function))(*self.values)
 
     # ---- the check ------------------------------------------------------------------------------
 
@@ -133,7 +139,7 @@ class Check:
             return self.summary("undecided", undecided=["the value is NaN at these arguments"])
         if truth.undecided and not truth.entries_left():
             return self.summary("undecided", undecided=truth.undecided)
-        found = self._series(body, truth) or self._rules(true_program, truth)
+        found = self._series(body, truth) or self._rules(truth)
         if found is not None:
             mode, entry = found
             return self.summary("wrong", "rule", self._worst(entry, mode))
@@ -200,10 +206,7 @@ class Check:
 
     def _coefficient(self, body: Any, direction: list[Any], widen: bool) -> Any:
         """The derivative along a direction, by the coefficient of the series."""
-        jets = [
-            Jet([balls(np.asarray(v, np.float64)), balls(np.asarray(d, np.float64))])
-            for v, d in zip(self.values, direction, strict=True)
-        ]
+        jets = ray(self.values, direction)
         results, _ = evaluate(body, jets, order=self.order, widen=widen)
         coefficient = results[0][self.order] if isinstance(results[0], Jet) else None
         return ZERO if coefficient is None else coefficient.ravel()[0] * self.order
@@ -228,7 +231,7 @@ class Check:
                 exact[leaf].reshape(-1)[index] = series
         return _Found(where, truth.balls, truth._replace(balls=exact)) if where else None
 
-    def _rules(self, true_program: Any, truth: Truth) -> tuple[str, _Found] | None:
+    def _rules(self, truth: Truth) -> tuple[str, _Found] | None:
         """Does what jax computes, in exact arithmetic, agree with the truth?"""
         for mode in self.modes:
             self.progress.says(f"{mode} mode")
@@ -247,7 +250,7 @@ class Check:
             if found is not None:
                 return "vmapped reverse", found
         if self.order == 2:
-            self._symmetric(true_program)
+            self._symmetric()
         return None
 
     def _lacks_forward(self, program: Any) -> bool:
@@ -338,14 +341,9 @@ class Check:
 
     def _vmapped(self, truth: Truth) -> _Found | None:
         """Two copies at once, the other one apart from the first."""
-        derivative = self._derivative(self.function, "reverse")
+        derivative = _flat(self._derivative(self.function, "reverse"))
         stacked = [jnp.stack([v, v * jnp.asarray(0.75, v.dtype)]) for v in self.values]
-
-        def flat(*leaves: Any) -> Any:
-            value, slopes = derivative(*leaves)
-            return (value, *slopes)
-
-        program = jax.make_jaxpr(jax.vmap(flat))(*stacked)
+        program = jax.make_jaxpr(jax.vmap(derivative))(*stacked)
 
         def first(widen: bool) -> list[Balls]:
             results, _ = evaluate(program, stacked, widen=widen)
@@ -353,7 +351,7 @@ class Check:
 
         return self._judged(first, truth)
 
-    def _symmetric(self, true_program: Any) -> None:
+    def _symmetric(self) -> None:
         """u·(H v) = v·(H u), of the rules as they are."""
         first, second = self.directions
         products = []

@@ -13,6 +13,7 @@ from ._jet import (
     ZERO,
     Jet,
     arb,
+    as_jet,
     balls,
     compose,
     constant,
@@ -23,9 +24,9 @@ from ._jet import (
 from ._scalar import UNARY, polygamma
 
 
-def _jets(run: Run, values: tuple[Value, ...]) -> list[Jet]:
+def _jets(values: tuple[Value, ...]) -> list[Jet]:
     """Operands as jets of one shape."""
-    jets = [run.lift(v) if isinstance(v, Jet) else constant(v) for v in values]
+    jets = [as_jet(v) for v in values]
     shape = np.broadcast_shapes(*(jet.shape for jet in jets))
     return [
         jet if jet.shape == shape else jet.map(lambda c: np.broadcast_to(c, shape)) for jet in jets
@@ -34,25 +35,25 @@ def _jets(run: Run, values: tuple[Value, ...]) -> list[Jet]:
 
 @rule("add", "add_any")
 def _add(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return a + b
 
 
 @rule("sub")
 def _sub(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return a - b
 
 
 @rule("mul")
 def _mul(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return a.times(b, run.order)
 
 
 @rule("div")
 def _div(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return a.over(b, run.order)
 
 
@@ -73,7 +74,7 @@ def _one_minus_square(run: Run, equation: Any, x: Jet) -> Jet:
 
 @rule("polynomial")
 def _polynomial(run: Run, equation: Any, *values: Value) -> Jet:
-    x, *coefficients = _jets(run, values)  # from the lowest power up
+    x, *coefficients = _jets(values)  # from the lowest power up
     total = coefficients[-1]
     for coefficient in coefficients[-2::-1]:
         total = total.times(x, run.order) + coefficient
@@ -99,7 +100,7 @@ def _power(run: Run, x: Jet, n: int) -> Jet:
 
 @rule("pow")
 def _pow(run: Run, equation: Any, *values: Value) -> Jet:
-    x, y = _jets(run, values)
+    x, y = _jets(values)
     exponents = {float(e.mid()) if e.is_exact() else 0.5 for e in y.value.ravel()}
     whole = exponents.pop() if len(exponents) == 1 and y.is_constant else 0.5
     if np.isfinite(whole) and whole == round(whole) and abs(whole) < 1e4:
@@ -152,7 +153,7 @@ def _polygamma(run: Run, equation: Any, m: Value, x: Jet) -> Jet:
 
 @rule("atan2")
 def _atan2(run: Run, equation: Any, *values: Value) -> Jet:
-    y, x = _jets(run, values)
+    y, x = _jets(values)
     origin = any(
         a.is_zero() and b.is_zero()
         for a, b in zip(y.value.ravel().tolist(), x.value.ravel().tolist(), strict=True)
@@ -205,13 +206,13 @@ def _where(which: Any, cases: list[Jet]) -> Jet:
 
 @rule("select_n")
 def _select_n(run: Run, equation: Any, which: Value, *cases: Value) -> Jet:
-    jets = _jets(run, cases)
+    jets = _jets(cases)
     return _where(np.broadcast_to(np.asarray(which), jets[0].shape), jets)
 
 
 @rule("max", "min")
 def _extremum(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return extremum(run, equation, a, b, equation.primitive.name == "max")
 
 
@@ -233,7 +234,7 @@ def extremum(run: Run, equation: Any, a: Jet, b: Jet, largest: bool) -> Jet:
 
 @rule("clamp")
 def _clamp(run: Run, equation: Any, *values: Value) -> Jet:
-    low, x, high = _jets(run, values)
+    low, x, high = _jets(values)
     return extremum(run, equation, extremum(run, equation, x, low, True), high, False)
 
 
@@ -272,7 +273,7 @@ _COMPARISONS = {
 
 @rule(*_COMPARISONS)
 def _compare(run: Run, equation: Any, *values: Value) -> NDArray[Any]:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     if equation.invars[0] is equation.invars[1]:
         nan = np.array([e.is_nan() for e in a.value.ravel()], bool).reshape(a.shape)
         signs = np.where(nan, 2, 0)
@@ -346,7 +347,7 @@ def _truncated(run: Run, equation: Any, x: Jet) -> Jet:
 
 @rule("rem")
 def _rem(run: Run, equation: Any, *values: Value) -> Jet:
-    a, b = _jets(run, values)
+    a, b = _jets(values)
     return a - b.times(_truncated(run, equation, a.over(b, run.order)), run.order)
 
 
@@ -362,22 +363,19 @@ def _convert(run: Run, equation: Any, x: Value) -> Value:
     if dtype == jnp.bool_:
         return _signs_of(run, equation, x) != 0
     whole = _truncated(run, equation, x)
-    numbers = np.array([float(e.mid()) for e in whole.value.ravel()]).reshape(x.shape)
-    bounds = np.iinfo(dtype)  # what is beyond is cut off, and NaN is 0
-    return (
-        np.array(
-            [
-                min(max(int(n), int(bounds.min)), int(bounds.max))
-                if np.isfinite(n)
-                else 0
-                if np.isnan(n)
-                else int(bounds.max if n > 0 else bounds.min)
-                for n in numbers.ravel()
-            ]
+    lowest, largest = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+    def integer(ball: Any) -> int:  # what is beyond is cut off, and NaN is 0
+        number = float(ball.mid())
+        if np.isnan(number):
+            return 0
+        return (
+            int(min(max(number, lowest), largest))
+            if np.isfinite(number)
+            else (largest if number > 0 else lowest)
         )
-        .reshape(x.shape)
-        .astype(dtype)
-    )
+
+    return np.array([integer(e) for e in whole.value.ravel()]).reshape(x.shape).astype(dtype)
 
 
 @rule("reduce_precision", "copy", "copy_p", "name", "pvary", "pcast", "sharding_constraint")

@@ -31,14 +31,13 @@ def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]
     entries = []
     for leaf, came in enumerate(slopes):
         finfo = jnp.finfo(came.dtype)
-        tiny, eps = float(finfo.smallest_normal), float(finfo.eps)
+        tiny = float(finfo.smallest_normal)
         found = np.asarray(came, np.float64).ravel()
         exact = np.array([float(ball.mid()) for ball in truth.balls[leaf].ravel()])
         with np.errstate(invalid="ignore"):
             off = np.where(np.isfinite(found), np.abs(found - exact), np.inf)
         known = np.array([not truth.skips(leaf, i) for i in range(found.size)], bool)
-        size = np.clip(np.abs(np.where(known, exact, 0)), tiny, np.finfo(np.float64).max)
-        ulps = np.where(known, off, 0) / (eps * 2.0 ** np.floor(np.log2(size)))
+        ulps = np.where(known, off, 0) / ulp(np.where(known, exact, 0), came.dtype)
         far = known & (off > max(allowed, tiny))
         for chosen, measure, is_far in ((known, ulps, False), (far, ulps, True), (far, off, True)):
             if chosen.any():
@@ -49,11 +48,11 @@ def furthest(slopes: Sequence[Any], truth: Truth, allowed: float) -> list[Entry]
     return entries
 
 
-def ulp(exact: float, dtype: Any) -> float:
-    """The unit in the last place of a dtype at a number."""
+def ulp(exact: Any, dtype: Any) -> Any:
+    """The unit in the last place of a dtype at numbers; that of the smallest normal one below."""
     finfo = jnp.finfo(dtype)
-    size = max(abs(exact), float(finfo.smallest_normal))
-    return float(finfo.eps) * 2.0 ** float(np.floor(np.log2(size)))
+    size = np.clip(np.abs(exact), float(finfo.smallest_normal), np.finfo(np.float64).max)
+    return float(finfo.eps) * 2.0 ** np.floor(np.log2(size))
 
 
 def distance(came: Sequence[Balls], true: Sequence[Balls], leaf: int, index: int) -> float:

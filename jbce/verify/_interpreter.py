@@ -15,7 +15,7 @@ from jax.extend.core import Literal, Primitive
 from numpy.typing import NDArray
 
 from .._definitions import definition_of
-from ._jet import Jet, arb, balls, objects
+from ._jet import NAN, ZERO, Jet, arb, constant, objects, zeros
 
 Value = Any  # Jet, or an array of integers, booleans or keys
 Rule = Callable[..., Any]
@@ -170,13 +170,10 @@ class Run:
 
     def lift(self, value: Any) -> Value:
         """An array as a value of this evaluation; floats become exact."""
-        if isinstance(value, Jet):
+        if isinstance(value, Jet) or _is_key(value):
             return value
-        if _is_key(value):
-            return value
-        if not jnp.issubdtype(np.asarray(value).dtype, np.floating) and not _is_small_float(value):
-            return np.asarray(value)
-        return Jet([balls(np.asarray(value, np.float64))])
+        value = np.asarray(value)
+        return constant(value) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
     def _literal(self, literal: Any) -> Value:
         value = literal.val
@@ -241,10 +238,9 @@ class Run:
 
 def _column(jet: Jet, k: int) -> list[Any]:
     coefficient = jet[k]
-    return [_ZERO] * jet.value.size if coefficient is None else coefficient.ravel().tolist()
+    return [ZERO] * jet.value.size if coefficient is None else coefficient.ravel().tolist()
 
 
-_ZERO = arb(0)
 # Integers and booleans without a compilation for each shape.
 _BY_NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -281,10 +277,6 @@ def _is_key(value: Any) -> bool:
 def _is_complex(atom: Any) -> bool:
     dtype = getattr(atom.aval, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating)
-
-
-def _is_small_float(value: Any) -> bool:
-    return jnp.issubdtype(getattr(value, "dtype", np.asarray(value).dtype), jnp.floating)
 
 
 @functools.lru_cache(maxsize=512)
@@ -337,10 +329,10 @@ def moved(move: Callable[..., Any], *values: Value, fill: Any = None) -> Any:
             pools.append(None)
             continue
         flat = [
-            objects([_ZERO] * jet.value.size, (-1,)) if part is None else part.reshape(-1)
+            zeros(jet.value.size) if part is None else part.reshape(-1)
             for jet, part in zip(jets, parts, strict=True)
         ]
-        last = (arb("nan") if fill is None else fill) if k == 0 else _ZERO
+        last = (NAN if fill is None else fill) if k == 0 else ZERO
         pools.append(np.concatenate([*flat, objects([last], (1,))]))
     out = []
     for result in [results] if single else results:

@@ -191,6 +191,19 @@ def constant(values: Any) -> Jet:
     return Jet([balls(values)])
 
 
+def as_jet(value: Any) -> Jet:
+    """Whatever it comes as, as a jet."""
+    return value if isinstance(value, Jet) else constant(value)
+
+
+def ray(values: Sequence[Any], direction: Sequence[Any]) -> list[Jet]:
+    """values + t·direction, array by array."""
+    return [
+        Jet([balls(np.asarray(v, np.float64)), balls(np.asarray(d, np.float64))])
+        for v, d in zip(values, direction, strict=True)
+    ]
+
+
 def divide(a: Any, b: Any) -> Any:
     """a/b with the limits that floating point has: 1/±inf = 0, 1/0 = inf."""
     if not b.is_finite() and (b == INF or b == -INF):

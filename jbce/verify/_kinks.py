@@ -7,7 +7,7 @@ import numpy as np
 
 from ._enclose import evaluate
 from ._interpreter import Undecided
-from ._jet import Balls, Jet, arb, balls
+from ._jet import ZERO, Balls, arb, ray
 
 _PAIRS = 4  # of directions, the first of which is all positive
 _FEW = 64  # entries, of which directions of very unlike components and the axes are tried too
@@ -157,16 +157,12 @@ def _along_axis(body: Any, values: Sequence[Any], leaf: int, index: int) -> Any:
     for side in (1.0, -1.0):
         axis = [np.zeros(np.shape(v)) for v in values]
         axis[leaf].reshape(-1)[index] = side
-        jets = [
-            Jet([balls(np.asarray(v, np.float64)), balls(d)])
-            for v, d in zip(values, axis, strict=True)
-        ]
         try:
-            (result,), _ = evaluate(body, jets, order=3)
+            (result,), _ = evaluate(body, ray(values, axis), order=3)
         except Undecided:
             return None
         coefficient = result[1]
-        slope = arb(0) if coefficient is None else coefficient.ravel()[0]
+        slope = ZERO if coefficient is None else coefficient.ravel()[0]
         sides.append(slope * side)
     if all(s.is_finite() for s in sides) and sides[0].overlaps(sides[1]):
         return sides[0]
@@ -217,10 +213,7 @@ def _limits(
     jump = ""
     for direction in _directions(values, random):
         for side in (1, -1):
-            jets = [
-                Jet([balls(np.asarray(v, np.float64)), balls(side * d)])
-                for v, d in zip(values, direction, strict=True)
-            ]
+            jets = ray(values, [side * d for d in direction])
             for order in (2, 4):
                 results, _ = evaluate(program, jets, order=order)
                 slopes = [r.value for r in results[1:]]

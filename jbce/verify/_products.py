@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ._elementwise import extremum
 from ._extra import flint
 from ._interpreter import Run, Value, rule
-from ._jet import NAN, ZERO, Balls, Jet, objects, product, zeros
-from ._structure import as_jet, at
+from ._jet import INF, NAN, ZERO, Balls, Jet, as_jet, objects, product, zeros
+from ._structure import at, scattered
 
 
 @rule("dot_general")
@@ -125,18 +125,21 @@ def _convolution(run: Run, equation: Any, *values: Value) -> Jet:
     return result.map(back)
 
 
-def _pooled(equation: Any, x: Jet, otherwise: Any) -> list[Jet]:
-    p = equation.params
-    rank = len(x.shape)
-    places = _windows(
+def _places(equation: Any, x: Jet) -> NDArray[Any]:
+    """The windows of a pooling primitive."""
+    p, ones = equation.params, (1,) * len(x.shape)
+    return _windows(
         x.shape,
         p["window_dimensions"],
         p["window_strides"],
         p["padding"],
-        p.get("base_dilation", (1,) * rank),
-        p.get("window_dilation", (1,) * rank),
+        p.get("base_dilation", ones),
+        p.get("window_dilation", ones),
     )
-    return [at(x, number, otherwise) for number in places]
+
+
+def _pooled(equation: Any, x: Jet, otherwise: Any) -> list[Jet]:
+    return [at(x, number, otherwise) for number in _places(equation, x)]
 
 
 @rule("reduce_window_sum")
@@ -147,7 +150,7 @@ def _window_sum(run: Run, equation: Any, x: Jet) -> Jet:
 @rule("reduce_window_max", "reduce_window_min")
 def _window_extremum(run: Run, equation: Any, x: Jet) -> Jet:
     largest = equation.primitive.name == "reduce_window_max"
-    outside = flint.arb("-inf") if largest else flint.arb("inf")
+    outside = -INF if largest else INF
     return functools.reduce(
         lambda a, b: extremum(run, equation, a, b, largest), _pooled(equation, x, outside)
     )
@@ -158,16 +161,7 @@ def _selected(run: Run, equation: Any, operand: Jet) -> NDArray[Any]:
     p = equation.params
     name = getattr(p["select_prim"], "name", str(p["select_prim"]))
     largest = name in ("ge", "gt")
-    rank = len(operand.shape)
-    places = _windows(
-        operand.shape,
-        p["window_dimensions"],
-        p["window_strides"],
-        p["padding"],
-        p.get("base_dilation", (1,) * rank),
-        p.get("window_dilation", (1,) * rank),
-    )
-    outside = flint.arb("-inf") if largest else flint.arb("inf")
+    places, outside = _places(equation, operand), -INF if largest else INF
     best, numbers = at(operand, places[0], outside), places[0]
     for place in places[1:]:
         other = at(operand, place, outside)
@@ -181,17 +175,7 @@ def _selected(run: Run, equation: Any, operand: Jet) -> NDArray[Any]:
 def _select_and_scatter_add(run: Run, equation: Any, source: Value, operand: Value) -> Jet:
     source, operand = as_jet(source), as_jet(operand)
     targets = _selected(run, equation, operand).ravel()
-    coefficients = []
-    for c in source.coefficients:
-        if c is None:
-            coefficients.append(None)
-            continue
-        total = [ZERO] * operand.value.size
-        for target, element in zip(targets, c.ravel().tolist(), strict=True):
-            if target >= 0:
-                total[target] = total[target] + element
-        coefficients.append(objects(total, operand.shape))
-    return Jet(coefficients)
+    return scattered(Jet([zeros(operand.shape)]), targets, source)
 
 
 @rule("select_and_gather_add")

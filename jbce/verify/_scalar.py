@@ -76,8 +76,6 @@ def _lgamma(x: Any) -> Any:
 def _lgamma_taylor(x: Any, order: int) -> list[Any]:
     if x.is_exact() and x <= 0 and x.is_integer():
         return [INF] + [NAN] * order
-    if x > 0:
-        return _taylor(_lgamma, lambda s: s.lgamma())(x, order)
     slopes = _digamma(x, order)
     return [_lgamma(x), *(slopes[k] / (k + 1) for k in range(order))]
 
@@ -109,7 +107,7 @@ def _cbrt(x: Any, order: int) -> list[Any]:
     return coefficients
 
 
-def _inverse_hyperbolic(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Taylor:
+def _from_slope(value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Taylor:
     def taylor(x: Any, order: int) -> list[Any]:
         if order == 0:
             return [value(x)]
@@ -145,7 +143,7 @@ UNARY: dict[str, Taylor] = {
         lambda s: s.log() / arb.const_log2(),
         {"0": -INF, "inf": INF},
     ),
-    "log1p": _inverse_hyperbolic(
+    "log1p": _from_slope(
         lambda x: -INF if x == -1 else INF if x == INF else x.log1p(), lambda s: 1 / (1 + s)
     ),
     "sqrt": _taylor(lambda x: x.sqrt(), lambda s: s.sqrt(), {"0": ZERO, "inf": INF}),
@@ -162,9 +160,9 @@ UNARY: dict[str, Taylor] = {
     "sinh": _taylor(lambda x: x.sinh(), _sum_of_exp(-1), {"inf": INF, "-inf": -INF}),
     "cosh": _taylor(lambda x: x.cosh(), _sum_of_exp(1), {"inf": INF, "-inf": INF}),
     "tanh": _taylor(lambda x: x.tanh(), _tanh_series, {"inf": ONE, "-inf": -ONE}),
-    "asinh": _inverse_hyperbolic(lambda x: x.asinh(), lambda s: (1 + s * s).rsqrt()),
-    "acosh": _inverse_hyperbolic(lambda x: x.acosh(), lambda s: (s * s - 1).rsqrt()),
-    "atanh": _inverse_hyperbolic(lambda x: x.atanh(), lambda s: 1 / (1 - s * s)),
+    "asinh": _from_slope(lambda x: x.asinh(), lambda s: (1 + s * s).rsqrt()),
+    "acosh": _from_slope(lambda x: x.acosh(), lambda s: (s * s - 1).rsqrt()),
+    "atanh": _from_slope(lambda x: x.atanh(), lambda s: 1 / (1 - s * s)),
     "logistic": _taylor(_logistic, _logistic, {"inf": ONE, "-inf": ZERO}),
     "erf": _taylor(lambda x: x.erf(), lambda s: s.erf(), {"inf": ONE, "-inf": -ONE}),
     "erfc": _taylor(lambda x: x.erfc(), lambda s: s.erfc(), {"inf": ZERO, "-inf": ONE + 1}),

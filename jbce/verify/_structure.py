@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ._elementwise import extremum
 from ._extra import flint
 from ._interpreter import Run, UnknownPrimitive, Value, moved, place, rule
-from ._jet import NAN, ONE, ZERO, Balls, Jet, compose, constant, objects, zeros
+from ._jet import NAN, ONE, ZERO, Balls, Jet, as_jet, compose, constant, objects, zeros
 from ._scalar import UNARY
 
 # ---- moving --------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _move(run: Run, equation: Any, *values: Value) -> Any:
 def _floating(value: Value, atom: Any) -> Value:
     """Floats are jets, whatever they come as."""
     is_float = jnp.issubdtype(atom.aval.dtype, jnp.floating)
-    return constant(value) if is_float and not isinstance(value, Jet) else value
+    return as_jet(value) if is_float else value
 
 
 def _scatter_params(equation: Any) -> dict[str, Any]:
@@ -123,14 +123,14 @@ def _scatter(run: Run, equation: Any, operand: Value, indices: Value, updates: V
     return moved(lambda *xs: jax.lax.scatter(*xs, **params), operand, indices, updates)
 
 
-def as_jet(value: Value) -> Jet:
-    return value if isinstance(value, Jet) else constant(value)
-
-
 @rule("scatter-add", "scatter_add")
 def _scatter_add(run: Run, equation: Any, operand: Value, indices: Value, updates: Value) -> Jet:
     operand, updates = as_jet(operand), as_jet(updates)
-    targets = _targets(equation, operand, indices, updates)
+    return scattered(operand, _targets(equation, operand, indices, updates), updates)
+
+
+def scattered(operand: Jet, targets: NDArray[Any], updates: Jet) -> Jet:
+    """The operand with each update added where its number says, −1 for nowhere."""
     coefficients: list[Balls | None] = []
     for k in range(max(len(operand.coefficients), len(updates.coefficients))):
         base, added = operand[k], updates[k]
