@@ -162,6 +162,19 @@ def test_jit_is_eager_and_vmap_is_a_loop(loss, key):
 
 
 @each_loss
+def test_a_product_that_leads_here_is_rounded_before_it_is_compared(loss, key):
+    # Compiled together, x − max(x) is a fused multiply-add, and not 0 where x is the maximum.
+    a, labels = draw(loss, key, (64, 7))
+    b = jax.random.uniform(jax.random.key(1), a.shape)
+
+    def both(a, b):
+        soft = labels * b if jnp.issubdtype(labels.dtype, jnp.floating) else labels
+        return jax.value_and_grad(lambda x: loss.function(x, soft).sum())(a * b)
+
+    chex.assert_trees_all_close(jax.jit(both)(a, b), both(a, b), rtol=1e-5, atol=1e-5)
+
+
+@each_loss
 def test_second_derivative_survives_scan_and_remat(loss, key):
     # On jax 0.10 scan forgets the rules of custom_jvp functions at second order.
     logits, labels = draw(loss, key, (3, 5))

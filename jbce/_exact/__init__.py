@@ -20,3 +20,4 @@ from ._row import row_of as row_of
 from ._scalar import exp_of_moderate as exp_of_moderate
 from ._scalar import log1p_of_unit as log1p_of_unit
 from ._scalar import polynomial as polynomial
+from ._scalar import rounded_product as rounded_product

@@ -49,7 +49,7 @@ class Row(NamedTuple):
         """
         finfo = jnp.finfo(x.dtype)
         number = ~jnp.isnan(x)
-        x = jnp.minimum(x, finfo.max)
+        x = jnp.minimum(x, finfo.max)  # and a product stays rounded, as in `rounded_product`
         maximum = jnp.clip(self.maximum, finfo.min, finfo.max)
         if self.double:
             margin = x.astype(jnp.float64) - maximum.astype(jnp.float64)

@@ -8,6 +8,16 @@ import jax.numpy as jnp
 
 from .._typing import Array
 
+
+def rounded_product(x: Array) -> Array:
+    """x, kept from being part of a fused multiply-add; −inf becomes the lowest number.
+
+    If a product leads to x, the compiler takes x − y for one operation of three numbers and rounds
+    it once. Then x less the maximum of all x is never 0, and an error of rounding is no longer one.
+    """
+    return jnp.maximum(x, jnp.finfo(x.dtype).min)
+
+
 # log1p(E)/E on [0, 1] is within 1.4e-10 of P/Q, the rational function of degrees 3 and 4 that
 # agrees with it at the 8 Chebyshev nodes of the interval (tests/test_numerics.py derives it anew).
 _LOG1P_NUMERATOR = (

@@ -10,22 +10,26 @@ from ._divergences import generalized_kl_divergence as generalized_kl_divergence
 from ._divergences import jensen_shannon_divergence as jensen_shannon_divergence
 from ._divergences import kl_divergence as kl_divergence
 from ._divergences import kl_divergence_with_log_targets as kl_divergence_with_log_targets
+from ._focal import asymmetric_loss as asymmetric_loss
+from ._focal import sigmoid_focal_loss as sigmoid_focal_loss
+from ._focal import (
+    softmax_focal_loss_with_integer_labels as softmax_focal_loss_with_integer_labels,
+)
+from ._noisy import (
+    generalized_cross_entropy_with_integer_labels as generalized_cross_entropy_with_integer_labels,
+)
+from ._noisy import (
+    symmetric_cross_entropy_with_integer_labels as symmetric_cross_entropy_with_integer_labels,
+)
 from ._probabilities import binary_cross_entropy as binary_cross_entropy
 from ._probabilities import categorical_cross_entropy as categorical_cross_entropy
 from ._reduce import mean as mean
 from ._reduce import total as total
 from ._variants import (
-    generalized_cross_entropy_with_integer_labels as generalized_cross_entropy_with_integer_labels,
+    balanced_softmax_loss_with_integer_labels as balanced_softmax_loss_with_integer_labels,
 )
 from ._variants import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._variants import safe_softmax_cross_entropy as safe_softmax_cross_entropy
-from ._variants import sigmoid_focal_loss as sigmoid_focal_loss
 from ._variants import smooth_labels as smooth_labels
-from ._variants import (
-    softmax_focal_loss_with_integer_labels as softmax_focal_loss_with_integer_labels,
-)
-from ._variants import (
-    symmetric_cross_entropy_with_integer_labels as symmetric_cross_entropy_with_integer_labels,
-)
 
 __all__ = [name for name in dir() if not name.startswith("_")]

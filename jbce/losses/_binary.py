@@ -1,5 +1,6 @@
 """Binary cross-entropy from logits: softplus(x) − x·y."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,9 +19,19 @@ from .._exact import (
     log1p_of_unit_pair,
     single,
 )
-from .._typing import Array, ArrayLike, Bool, Float, Real, as_floating
-from ..numerics import logistic_density
+from .._typing import Array, ArrayLike, Bool, Float, Real, as_floating, as_real
+from ..numerics import logistic_density, sigmoid, softplus
 from ._labels import binary_label, binary_labels, keep, where_of_examples
+from ._options import (
+    Number,
+    PerClass,
+    PerExample,
+    is_off,
+    not_ignored,
+    positive_weight,
+    share,
+    transformed,
+)
 
 # ---- the loss as a function of two numbers, and its derivatives --------------------------------
 #
@@ -68,32 +79,38 @@ def loss_of_pairs(x: Array, y: Array) -> Array:
     return jnp.where(jnp.isinf(linear), linear, loss)
 
 
-def _residual_double(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype)
+def _residual_double(x: Array, a: Array, b: Array) -> Array:
     omega = exp_of_moderate(-jnp.clip(x, -_CONSTANT_BEYOND, _CONSTANT_BEYOND))
-    return ((1 - y) - y * omega) / (1 + omega)
+    return (b - a * omega) / (1 + omega)
 
 
-def _residual_single(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype)
+def _residual_single(x: Array, a: Array, b: Array) -> Array:
     e = jnp.exp(-jnp.abs(x))
-    numerator = jnp.where(x > 0, (1 - y) - y * e, (1 - y) * e - y)
-    return numerator / (1 + e)
+    return jnp.where(x > 0, b - a * e, b * e - a) / (1 + e)
 
 
-def residual_of_pairs(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype)
+def _residual_pairs(x: Array, a: Array, b: Array) -> Array:
     e = exponential(-jnp.abs(x))
     power, one = e.exp(), single(constant(1.0, x))
-    large = jnp.where(x > 0, 1 - y, -y)
-    small = jnp.where(x > 0, -y, 1 - y)
+    large, small = jnp.where(x > 0, b, -a), jnp.where(x > 0, -a, b)
     residual = ((single(large) + single(small) * power) / (one + power)).rounded()
     return jnp.where(jnp.abs(x) > TINY_BEYOND, large + small * e.exp_rounded(), residual)
 
 
+def _of_label(form: Form) -> Form:
+    def of_label(x: Array, y: Array) -> Array:
+        y = binary_label(y, x.dtype)
+        return form(x, y, 1 - y)
+
+    return of_label
+
+
+residual_of_pairs = _of_label(_residual_pairs)
+
+
 def _apart(form: Form) -> Form:
-    def separate(x: Array, y: Array, **params: Any) -> Array:
-        return form(*jax.lax.optimization_barrier((x, y)), **params)
+    def separate(*arrays: Array, **params: Any) -> Array:
+        return form(*jax.lax.optimization_barrier(arrays), **params)
 
     return separate
 
@@ -106,42 +123,144 @@ def _minus_logit(x: Array, y: Array, *, dtype: Any) -> Array:
     return jnp.where(jnp.isnan(x), 0, -x.astype(dtype))
 
 
-_residual_forms = by_precision(
-    float64=residual_of_pairs,
-    float32=_residual_double,
-    float16=_residual_single,
-    pairs=residual_of_pairs,
-)
-_loss_forms = by_precision(
-    float64=loss_of_pairs, float32=_loss_double, float16=_loss_single, pairs=loss_of_pairs
-)
-
-
 def _zero_at_nan(form: Form) -> Form:
     # The select comes after the rounding: where a sum of it is taken (forward mode), XLA CPU writes
     # to memory what ends in a select, and it had better be float32.
-    def clean(x: Array, y: Array, **params: Any) -> Array:
-        return jnp.where(jnp.isnan(x), 0, form(x, y, **params))
+    def clean(x: Array, *labels: Array, **params: Any) -> Array:
+        return jnp.where(jnp.isnan(x), 0, form(x, *labels, **params))
 
     return clean
 
 
-_with_float64 = {name: _zero_at_nan(form) for name, form in _residual_forms["platforms"].items()}
+def _residual_forms(**forms: Form) -> dict[str, Any]:
+    made = by_precision(**forms)
+    platforms = {name: _zero_at_nan(form) for name, form in made["platforms"].items()}
+    platforms["cpu"] = _apart(platforms["cpu"])
+    return {"form": _zero_at_nan(made["form"]), "platforms": platforms}
+
+
 _residual = elementwise(
     "binary_cross_entropy_residual",
     _curvature,
     lambda x, y, dtype: jnp.full(x.shape, -1, dtype),
     definition=lambda x, y: 1 / (1 + jnp.exp(-x)) - binary_label(y, x.dtype),
-    form=_zero_at_nan(_residual_forms["form"]),
-    platforms=_with_float64 | {"cpu": _apart(_with_float64["cpu"])},
+    **_residual_forms(
+        float64=residual_of_pairs,
+        float32=_of_label(_residual_double),
+        float16=_of_label(_residual_single),
+        pairs=residual_of_pairs,
+    ),
 )
 _loss = elementwise(
     "binary_cross_entropy",
     _residual,
     _minus_logit,
     definition=lambda x, y: jnp.log1p(jnp.exp(x)) - x * binary_label(y, x.dtype),
-    **_loss_forms,
+    **by_precision(
+        float64=loss_of_pairs, float32=_loss_double, float16=_loss_single, pairs=loss_of_pairs
+    ),
 )
+
+
+# ---- the same with a weight for each side: a·softplus(−x) + b·softplus(x) ------------------------
+#
+#   ∂/∂x   b·σ(x) − a·σ(−x)        ∂/∂a   softplus(−x)        ∂/∂b   softplus(x)
+
+
+def _linear(x: Array, a: Array, b: Array) -> Array:
+    sign = jnp.sign(x)
+    return jnp.maximum(sign, -0.0) * b + jnp.maximum(-sign, -0.0) * a
+
+
+def _weighted_double(x: Array, a: Array, b: Array) -> Array:
+    size = jnp.abs(x)
+    linear = jnp.minimum(size, _INFINITE) * _linear(x, a, b)
+    return (a + b) * log1p_of_unit(jnp.exp(-size)) + linear
+
+
+def _weighted_single(x: Array, a: Array, b: Array) -> Array:
+    size, share = jnp.abs(x), _linear(x, a, b)
+    finite = jnp.minimum(size, jnp.finfo(jnp.float32).max)
+    infinite = jnp.maximum(finite - _BEYOND_16_BITS, -0.0) * share * 1e10
+    return (a + b) * jnp.log1p(jnp.exp(-size)) + (finite * share + infinite)
+
+
+def _weighted_pairs(x: Array, a: Array, b: Array) -> Array:
+    share = jnp.where(x > 0, b, a)
+    linear = jnp.where(share == 0, share, jnp.abs(x) * share)
+    e = exponential(-jnp.abs(x))
+    mass = single(a) + single(b)
+    loss = (single(linear) + mass * log1p_of_unit_pair(e.exp())).rounded()
+    tiny = (linear == 0) & (jnp.abs(x) > TINY_BEYOND)
+    loss = jnp.where(tiny, mass.rounded() * e.exp_rounded(), loss)
+    return jnp.where(jnp.isinf(linear), linear, loss)
+
+
+def _number(x: Array, value: Array) -> Array:
+    return jnp.where(jnp.isnan(x), 0, value)
+
+
+def _cost_of(sign: int) -> Callable[..., Array]:
+    def cost(x: Array, a: Array, b: Array, *, dtype: Any) -> Array:
+        # An infinite cost that has no weight has no derivative in it.
+        x, weight = x.astype(dtype), a if sign < 0 else b
+        absent = jnp.isinf(x) & (weight == 0)
+        return _number(x, softplus(sign * jnp.where(absent, 0, x)) * (~absent).astype(dtype))
+
+    return cost
+
+
+_weighted_residual = elementwise(
+    "weighted_binary_cross_entropy_residual",
+    lambda x, a, b, dtype: _number(x, (a + b).astype(dtype) * logistic_density(x.astype(dtype))),
+    lambda x, a, b, dtype: _number(x, -sigmoid(-x.astype(dtype))),
+    lambda x, a, b, dtype: _number(x, sigmoid(x.astype(dtype))),
+    definition=lambda x, a, b: (b - a * jnp.exp(-x)) / (1 + jnp.exp(-x)),
+    **_residual_forms(
+        float64=_residual_pairs,
+        float32=_residual_double,
+        float16=_residual_single,
+        pairs=_residual_pairs,
+    ),
+)
+_weighted = elementwise(
+    "weighted_binary_cross_entropy",
+    _weighted_residual,
+    _cost_of(-1),
+    _cost_of(1),
+    definition=lambda x, a, b: a * jnp.log1p(jnp.exp(-x)) + b * jnp.log1p(jnp.exp(x)),
+    **by_precision(
+        float64=_weighted_pairs,
+        float32=_weighted_double,
+        float16=_weighted_single,
+        pairs=_weighted_pairs,
+    ),
+)
+
+
+def _existing(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike | None,
+    ignore: Number | None = None,
+    temperature: PerExample = 1.0,
+    soft_cap: PerExample | None = None,
+    logit_adjustment: PerClass | None = None,
+) -> tuple[Array, Array, Array | None]:
+    """Logits and labels of `binary_labels` without what does not exist, and which examples do."""
+    logits, given = as_floating("logits", logits), as_real("labels", labels)
+    labels = binary_labels(given, "logits", logits)
+    where = not_ignored(given, ignore, where_of_examples(where, "logits", logits))
+    logits, labels = keep(where, logits, 0), keep(where, labels, 0)
+    return transformed(logits, (), soft_cap, temperature, logit_adjustment), labels, where
+
+
+def binary_arguments(
+    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, **options: Any
+) -> tuple[Array, Array, Array | None]:
+    """Logits, labels as numbers of the arithmetic's dtype, and which examples exist."""
+    x, y, where = _existing(logits, labels, where, **options)
+    return x, binary_label(y, arithmetic_dtype(x.dtype)), where
 
 
 def sigmoid_binary_cross_entropy(
@@ -149,6 +268,12 @@ def sigmoid_binary_cross_entropy(
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    ignore: Number | None = None,
+    label_smoothing: PerExample = 0.0,
+    pos_weight: PerClass | None = None,
+    temperature: PerExample = 1.0,
+    soft_cap: PerExample | None = None,
+    logit_adjustment: PerClass | None = None,
 ) -> Float[Array, "*batch"]:
     """Binary cross-entropy from logits: −y·log σ(x) − (1 − y)·log σ(−x), one loss per example.
 
@@ -163,13 +288,23 @@ def sigmoid_binary_cross_entropy(
             them.
         where: which examples exist; the others have the loss 0 and the gradient 0, whatever they
             hold.
+        ignore: the label that says that there is no such example.
+        label_smoothing: share α of the labels that is spread evenly: (1 − α)·y + α/2.
+        pos_weight: weight of the first term, −y·log σ(x), after smoothing.
+        temperature: T of logits/T.
+        soft_cap: c of c·tanh(logits/c), before the temperature.
+        logit_adjustment: added to the logits after the temperature: log π/(1 − π) for a prior π.
+
+    Options may be arrays, traced or not: one number or one per example; `pos_weight` and
+    `logit_adjustment` also one for each entry of the last axis (a label of a multi-label problem).
 
     Returns:
         The loss of each example in nats, in float32 for 16-bit logits.
 
     Raises:
         TypeError: `logits` are not floating point, `labels` are complex, `where` is not boolean.
-        ValueError: the shapes differ; nothing broadcasts.
+        ValueError: the shapes differ, or an option is out of its range (where it is traced, the
+            loss is NaN).
 
     Edges:
         A logit of ±inf costs 0 if the label agrees and inf if not, with a gradient of 0 or ∓1. A
@@ -196,10 +331,19 @@ def sigmoid_binary_cross_entropy(
         Cox, The regression analysis of binary sequences, Journal of the Royal Statistical Society
         B 20 (1958).
     """
-    logits = as_floating("logits", logits)
-    labels = binary_labels(labels, "logits", logits)
-    where = where_of_examples(where, "logits", logits)
-    losses = _loss(
-        keep(where, logits, 0), keep(where, labels, 0), dtype=arithmetic_dtype(logits.dtype)
+    logits, labels, where = _existing(
+        logits, labels, where, ignore, temperature, soft_cap, logit_adjustment
     )
+    dtype = arithmetic_dtype(logits.dtype)
+    if is_off(label_smoothing, 0.0) and pos_weight is None:
+        losses = _loss(logits, labels, dtype=dtype)
+    else:
+        yes = binary_label(labels, dtype)
+        no = 1 - yes
+        if not is_off(label_smoothing, 0.0):
+            smoothing = share("label_smoothing", label_smoothing, yes)
+            yes, no = ((1 - smoothing) * side + smoothing / 2 for side in (yes, no))
+        if pos_weight is not None:
+            yes = yes * positive_weight(pos_weight, yes)
+        losses = _weighted(logits, yes, no, dtype=dtype)
     return keep(where, losses, 0)

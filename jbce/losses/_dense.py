@@ -1,20 +1,25 @@
 """Categorical cross-entropy of dense labels as a function of a row."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, row_of
+from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, rounded_product, row_of
 from .._typing import Array
-from ..numerics import log_softmax, softmax, softmax_tangent
+from ..numerics import log_softmax, logsumexp, one_minus_softmax, softmax, softmax_tangent
 from ._outputs import loss_and_residual_like, loss_like
 
 # With m the maximum, d = x − m, E = exp(d), tail = ΣE over all classes but one maximum, Q = Σq:
 #
 #   loss       Σ q_k·(−d_k) + Q·log1p(tail)                    (no negative term for q ≥ 0)
 #   gradient   p_j·(Q − q_j) − q_j·(1 − p_j)
+#
+# and with Poly-1 of weight ε and z-loss of weight z
+#
+#   loss       ... + ε·D + z·lse²     D = Σ q_k·(1 − p_k) = (Σ q_k·(1 − E_k) + Q·tail)/(1 + tail)
+#   gradient   ... + ε·p_j·((Q − q_j) − D) + 2z·lse·p_j
 #
 # p_j·Q − q_j would cancel where a label is hard or nearly hard. Here Q − q_j of the largest label
 # is the sum of the others, and 1 − p_j of the largest probability is tail/(1 + tail).
@@ -28,17 +33,21 @@ def _one_left_out(values: Array, largest: Array, axis: int) -> Array:
     The indicator is arithmetic, which XLA CPU takes up into its reductions; a select it would
     write to memory first.
     """
-    below = jnp.sign(largest - values)
+    below = jnp.sign(largest - rounded_product(values))
     ties = values.shape[axis] - jnp.sum(below, axis=axis, keepdims=True)
     rest = jnp.sum(values * below, axis=axis, keepdims=True)
     return rest + jnp.maximum(ties - 1, 0) * largest
 
 
-def _loss_form(x: Array, q: Array, *, axis: int, double: bool) -> Array:
-    return _both_form(x, q, axis=axis, double=double)[0]
-
-
-def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
+def _both_form(
+    x: Array,
+    q: Array,
+    poly: Array | None = None,
+    z: Array | None = None,
+    *,
+    axis: int,
+    double: bool,
+) -> list[Array]:
     row = row_of(x, axis, double)
     q = q.astype(row.x.dtype)
     # Equal to the maximum is what has the exponential 1.
@@ -49,6 +58,15 @@ def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     loss = jnp.where(row.infinite & (linear != 0), linear * jnp.inf, loss)
     loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
     undefined = jnp.isnan(tail)
+    lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(tail)))
+    lse = jnp.where(row.infinite | ~row.exists, 0, lse)
+    doubt = jnp.zeros_like(loss)
+    if poly is not None and z is not None:
+        poly, z = poly.astype(loss.dtype), z.astype(loss.dtype)
+        apart = jax.lax.optimization_barrier(q)
+        doubt = (row.sum(apart - apart * exp) + row.sum(q) * tail) / (1 + tail)
+        squared = jnp.where(row.infinite & (z > 0), jnp.inf, z * lse * lse)
+        loss += jnp.where(poly == 0, 0, poly * doubt) + squared
     loss = jnp.where(undefined, jnp.nan, jnp.where(row.exists, loss, 0))
 
     largest = jnp.max(q, axis=axis, keepdims=True, initial=-jnp.inf)
@@ -61,6 +79,8 @@ def _both_form(x: Array, q: Array, *, axis: int, double: bool) -> list[Array]:
     probs = exp / row.rounded(whole)
     not_probable = jnp.where(exp == 1, row.rounded(row.wide(tail) / whole), 1 - probs)
     residual = probs * not_label - q * not_probable
+    if poly is not None and z is not None:
+        residual += probs * (poly * (not_label - doubt) + 2 * z * lse)
     return [loss, jnp.where(row.exists & ~undefined, residual, 0)]
 
 
@@ -74,65 +94,152 @@ def _linear(row: Row, q: Array) -> Array:
     return (jnp.maximum(margin, -_INFINITE) * -q.astype(jnp.float64)).astype(q.dtype)
 
 
-def _loss_tangent(residual: Array, x: Array, tangents: Sequence[Any], axis: int) -> Array:
-    terms = []
-    if tangents[0] is not None:
-        terms.append(residual * tangents[0].astype(residual.dtype))
-    if tangents[1] is not None:
-        # A class at −inf is out of the softmax, and its label is not a variable.
-        log_probs = log_softmax(x, axis=axis)
-        cost = jnp.where((x == -jnp.inf) | jnp.isnan(log_probs), 0, -log_probs)
-        terms.append(cost * tangents[1].astype(residual.dtype))
-    return jnp.sum(sum(terms[1:], terms[0]), axis=axis, keepdims=True)
+def _loss_form(*arrays: Array, axis: int, double: bool) -> Array:
+    return _both_form(*arrays, axis=axis, double=double)[0]
+
+
+def _finite(values: Array) -> Array:
+    """0 in rows with a NaN, of which derivatives are to hold no trace."""
+    return jnp.where(jnp.isnan(values), 0, values)
+
+
+def _sum(values: Array, axis: int) -> Array:
+    return jnp.sum(values, axis=axis, keepdims=True)
+
+
+class _Row(NamedTuple):
+    """What derivatives in the labels and the weights of the options take, composed."""
+
+    undefined: Array
+    probs: Array
+    doubts: Array
+    costs: Array
+    lse: Array
+
+
+def _composed(x: Array, axis: int) -> _Row:
+    # A class at −inf is out of the softmax, and its label is not a variable.
+    exists = x != -jnp.inf
+    lse = jnp.expand_dims(logsumexp(x, axis), axis)
+    costs = jnp.where(exists, -log_softmax(x, axis), 0)
+    probs = softmax(x, axis)
+    return _Row(
+        jnp.isnan(probs),
+        _finite(probs),
+        _finite(jnp.where(exists, one_minus_softmax(x, axis), 0)),
+        _finite(costs),
+        jnp.where(jnp.isfinite(lse), lse, 0),
+    )
+
+
+def _loss_tangent(
+    residual: Array, arrays: Sequence[Array], tangents: Sequence[Any], axis: int
+) -> Array:
+    moved = jnp.zeros_like(_sum(residual, axis))
+    x, q, *options = arrays
+    x_dot, q_dot, *options_dot = tangents
+    if x_dot is not None:
+        moved += _sum(residual * x_dot, axis)
+    if all(t is None for t in tangents[1:]):
+        return moved
+    row = _composed(x, axis)
+    if q_dot is not None:
+        costs = row.costs + options[0] * row.doubts if options else row.costs
+        moved += _sum(costs * q_dot, axis)
+    for dot, slope in zip(options_dot, (_sum(q * row.doubts, axis), row.lse**2), strict=False):
+        if dot is not None:
+            moved += slope * dot
+    return moved
+
+
+def _alike(residual: Array, values: Sequence[Any]) -> list[Any]:
+    return [value if value is None else value.astype(residual.dtype) for value in values]
 
 
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
-    x = primals[0].astype(residual.dtype)
-    return loss, _loss_tangent(residual, x, tangents, axis)
+    both = _both if len(primals) == 2 else _both_with_options
+    loss, residual = both(*primals, axis=axis)
+    arrays, tangents = _alike(residual, primals), _alike(residual, tangents)
+    return loss, _loss_tangent(residual, arrays, tangents, axis)
 
 
 def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
-    x, q = (primal.astype(residual.dtype) for primal in primals)
+    both = _both if len(primals) == 2 else _both_with_options
+    loss, residual = both(*primals, axis=axis)
+    x, q, *options = arrays = _alike(residual, primals)
+    x_dot, q_dot, *options_dot = tangents = _alike(residual, tangents)
+    row = _composed(x, axis)
+    # (Q + 2z·lse)·p − q + ε·p·((Q − q) − D), of which the last bracket is A − q with A = Σ q·p.
+    whole, above = _sum(q, axis), _sum(q * row.probs, axis) - q
+    poly, z = options or (jnp.zeros_like(loss), jnp.zeros_like(loss))
     moved = jnp.zeros_like(residual)
-    # The residual is Q·p − q.
-    if tangents[0] is not None:
-        whole = jnp.sum(q, axis=axis, keepdims=True)
-        moved += whole * softmax_tangent(x, tangents[0].astype(residual.dtype), axis)
-    if tangents[1] is not None:
-        tangent = tangents[1].astype(residual.dtype)
-        probs = softmax(x, axis=axis)
-        label_moved = probs * jnp.sum(tangent, axis=axis, keepdims=True) - tangent
-        moved += jnp.where(jnp.isnan(probs), 0, label_moved)
-    return [loss, residual], [_loss_tangent(residual, x, tangents, axis), moved]
+    if x_dot is not None:
+        probs_dot = softmax_tangent(x, x_dot, axis)
+        moved += whole * probs_dot
+        if options:
+            lse_dot = _sum(row.probs * x_dot, axis)
+            moved += poly * (probs_dot * above + row.probs * _sum(q * probs_dot, axis))
+            moved += 2 * z * (row.lse * probs_dot + lse_dot * row.probs)
+    if q_dot is not None:
+        moved += row.probs * _sum(q_dot, axis) - q_dot
+        if options:
+            moved += poly * row.probs * (_sum(q_dot * row.probs, axis) - q_dot)
+    slopes = (row.probs * above, 2 * row.lse * row.probs)
+    for dot, slope in zip(options_dot, slopes, strict=False):
+        if dot is not None:
+            moved += slope * dot
+    moved = jnp.where(row.undefined, 0, moved)
+    return [loss, residual], [_loss_tangent(residual, arrays, tangents, axis), moved]
 
 
-def _definition(x: Array, q: Array, *, axis: int) -> list[Array]:
+def _definition(x: Array, q: Array, *options: Array, axis: int) -> list[Array]:
     dtype = arithmetic_dtype(x.dtype)
     x, q = x.astype(dtype), q.astype(dtype)
     exp = jnp.exp(x)
-    whole = jnp.sum(exp, axis=axis, keepdims=True)
-    mass = jnp.sum(q, axis=axis, keepdims=True)
+    exp_sum, mass = _sum(exp, axis), _sum(q, axis)
+    lse, probs = jnp.log(exp_sum), exp / exp_sum
     finite = jnp.where((x == -jnp.inf) & (q == 0), 0, x)
-    loss = mass * jnp.log(whole) - jnp.sum(q * finite, axis=axis, keepdims=True)
-    return [loss, mass * exp / whole - q]
+    loss, residual = mass * lse - _sum(q * finite, axis), mass * probs - q
+    if options:
+        poly, z = (option.astype(dtype) for option in options)
+        agreed = _sum(q * probs, axis)
+        loss += poly * (mass - agreed) + z * lse * lse
+        residual += poly * probs * (agreed - q) + 2 * z * lse * probs
+    return [loss, residual]
 
 
-_both = exact_primitive(
-    "softmax_cross_entropy_and_residual_of_dense_labels",
-    definition=_definition,
-    outputs=loss_and_residual_like,
-    jvp=_both_jvp,
-    shift_axis=True,
-    multiple_results=True,
-    **per_platform(_both_form),
-)
-dense_loss = exact_primitive(
-    "softmax_cross_entropy",
-    definition=lambda x, q, axis: _definition(x, q, axis=axis)[0],
-    outputs=loss_like,
-    jvp=_loss_jvp,
-    shift_axis=True,
-    **per_platform(_loss_form),
-)
+def _loss_like(x: Array, q: Array, *_: Array, axis: int) -> Array:
+    return loss_like(x, q, axis=axis)
+
+
+def _both_like(x: Array, q: Array, *_: Array, axis: int) -> list[Array]:
+    return loss_and_residual_like(x, q, axis=axis)
+
+
+def _loss_definition(*arrays: Array, axis: int) -> Array:
+    return _definition(*arrays, axis=axis)[0]
+
+
+def _primitives(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    both = exact_primitive(
+        f"softmax_cross_entropy_and_residual_of_{name}",
+        definition=_definition,
+        outputs=_both_like,
+        jvp=_both_jvp,
+        shift_axis=True,
+        multiple_results=True,
+        **per_platform(_both_form),
+    )
+    loss = exact_primitive(
+        f"softmax_cross_entropy_of_{name}",
+        definition=_loss_definition,
+        outputs=_loss_like,
+        jvp=_loss_jvp,
+        shift_axis=True,
+        **per_platform(_loss_form),
+    )
+    return both, loss
+
+
+_both, dense_loss = _primitives("dense_labels")
+_both_with_options, dense_loss_with_options = _primitives("dense_labels_with_options")

@@ -31,7 +31,9 @@ from ._outputs import loss_and_residual_like, loss_like
 # is out of range, which makes the loss and the gradient of its example NaN.
 
 
-class _LabelLeftOut(NamedTuple):
+class LabelLeftOut(NamedTuple):
+    """A row with its label left out of the sum of exponentials."""
+
     row: Row
     known: Array  # the label is in range
     is_label: Array  # per class
@@ -41,20 +43,23 @@ class _LabelLeftOut(NamedTuple):
     label_margin: Array  # d_y
 
 
-def _at_label(x: Array, labels: Array, axis: int) -> Array:
+def at_label(x: Array, labels: Array, axis: int) -> Array:
+    """The label's entry of each row."""
     return jnp.take_along_axis(x, jnp.maximum(labels, 0), axis, mode="clip")
 
 
-def _is_label(x: Array, labels: Array, axis: int) -> Array:
+def is_label_of(x: Array, labels: Array, axis: int) -> Array:
+    """Per class, whether it is the label."""
     return jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) == labels
 
 
-def _leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> _LabelLeftOut:
+def leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> LabelLeftOut:
+    """Summarises rows."""
     row = row_of(x, axis, double)
-    label_logit = _at_label(row.x, labels, axis)
-    is_label = _is_label(x, labels, axis)
+    label_logit = at_label(row.x, labels, axis)
+    is_label = is_label_of(x, labels, axis)
     others = jnp.where(is_label, 0, row.exp_margin(row.x))
-    return _LabelLeftOut(
+    return LabelLeftOut(
         row=row,
         known=labels >= 0,
         is_label=is_label,
@@ -65,44 +70,50 @@ def _leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> _Label
     )
 
 
-def _undefined(left: _LabelLeftOut) -> Array:
+def undefined(left: LabelLeftOut) -> Array:
+    """Which rows have a NaN."""
     return jnp.isnan(left.rest + left.label_exp)
 
 
-def _loss_of(left: _LabelLeftOut) -> Array:
+def finished(left: LabelLeftOut, loss: Array) -> Array:
+    """Losses of `row.wide`, with what rows have that are no numbers, rounded."""
     row = left.row
-    loss = row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
     # Several classes at +inf are infinite equals: nothing says by how much they differ.
     several_infinite = row.infinite & (left.rest + left.label_exp >= 2)
     loss = jnp.where(left.known & ~several_infinite, loss, jnp.nan)
     loss = jnp.where(row.exists, loss, 0)
-    return row.rounded(jnp.where(_undefined(left), jnp.nan, loss))
+    return row.rounded(jnp.where(undefined(left), jnp.nan, loss))
 
 
-def _residual_of(left: _LabelLeftOut) -> Array:
+def _loss_of(left: LabelLeftOut) -> Array:
+    loss = left.row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
+    return finished(left, loss)
+
+
+def _residual_of(left: LabelLeftOut) -> Array:
     whole = jnp.where(left.known, left.rest + left.label_exp, jnp.nan)
     row, at_label = left.row, left.row.rounded(-left.rest / whole)
     residual = jnp.where(left.is_label, at_label, left.others / row.rounded(whole))
-    return jnp.where(row.exists & ~_undefined(left), residual, 0)
+    return jnp.where(row.exists & ~undefined(left), residual, 0)
 
 
 def _loss_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
-    return _loss_of(_leave_label_out(x, labels, axis, double))
+    return _loss_of(leave_label_out(x, labels, axis, double))
 
 
 def _both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Array]:
-    left = _leave_label_out(x, labels, axis, double)
+    left = leave_label_out(x, labels, axis, double)
     return [_loss_of(left), _residual_of(left)]
 
 
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
+    loss, residual = integer_loss_and_residual(*primals, axis=axis)
     tangent = tangents[0].astype(residual.dtype)
     return loss, jnp.sum(residual * tangent, axis=axis, keepdims=True)
 
 
 def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
+    loss, residual = integer_loss_and_residual(*primals, axis=axis)
     x, tangent = primals[0].astype(residual.dtype), tangents[0].astype(residual.dtype)
     loss_tangent = jnp.sum(residual * tangent, axis=axis, keepdims=True)
     # The label is a constant of p − onehot(y): the residual moves as the softmax does.
@@ -113,13 +124,13 @@ def _definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
     x = x.astype(arithmetic_dtype(x.dtype))
     exp = jnp.exp(x)
     whole = jnp.sum(exp, axis=axis, keepdims=True)
-    loss = jnp.log(whole) - _at_label(x, labels, axis)
-    residual = exp / whole - _is_label(x, labels, axis).astype(x.dtype)
+    loss = jnp.log(whole) - at_label(x, labels, axis)
+    residual = exp / whole - is_label_of(x, labels, axis).astype(x.dtype)
     known = labels >= 0
     return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
 
 
-_both = exact_primitive(
+integer_loss_and_residual = exact_primitive(
     "softmax_cross_entropy_and_residual",
     definition=_definition,
     outputs=loss_and_residual_like,
@@ -143,13 +154,13 @@ integer_loss = exact_primitive(
 
 
 def _others(x: Array, labels: Array, axis: int) -> Array:
-    return jnp.where(_is_label(x, labels, axis), -jnp.inf, x)
+    return jnp.where(is_label_of(x, labels, axis), -jnp.inf, x)
 
 
 def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
     x = x.astype(arithmetic_dtype(x.dtype))
     row = row_of(_others(x, labels, axis), axis, double)
-    label_logit = _at_label(x, labels, axis)
+    label_logit = at_label(x, labels, axis)
     tail = leave_maximum_out(row).tail
     log_tail = row.log1p(row.wide(tail))
     log_odds = row.rounded(row.margin(row.wide(label_logit)) - log_tail)
@@ -167,7 +178,7 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
     log_odds_value = log_odds_of_label(x, labels, axis=axis)
     x, tangent = x.astype(log_odds_value.dtype), tangents[0].astype(log_odds_value.dtype)
     others = softmax(_others(x, labels, axis), axis=axis)
-    slope = jnp.where(_is_label(x, labels, axis), 1, -others)
+    slope = jnp.where(is_label_of(x, labels, axis), 1, -others)
     slope = jnp.where(jnp.isnan(log_odds_value), 0, slope)  # of a NaN logit no trace
     slope = jnp.where(labels >= 0, slope, jnp.nan)
     return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
@@ -176,7 +187,7 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
 def _log_odds_definition(x: Array, labels: Array, *, axis: int) -> Array:
     x = x.astype(arithmetic_dtype(x.dtype))
     others = jnp.sum(jnp.exp(_others(x, labels, axis)), axis=axis, keepdims=True)
-    log_odds = _at_label(x, labels, axis) - jnp.log(others)
+    log_odds = at_label(x, labels, axis) - jnp.log(others)
     return jnp.where(labels >= 0, log_odds, jnp.nan)
 
 

@@ -81,13 +81,15 @@ def split_where(
 
 def leave_out(
     logits: Array, labels: Array, axes: tuple[int, ...], where: ArrayLike | None
-) -> tuple[Array, Array]:
-    """Logits and dense labels without what `where` leaves out: −inf and no mass, or a row of 0."""
+) -> tuple[Array, Array, Array | None]:
+    """Logits and dense labels without what `where` leaves out: −inf and no mass, or a row of 0.
+
+    And which examples exist.
+    """
     classes, examples = split_where(where, logits, axes)
-    if examples is not None:
-        examples = jnp.expand_dims(examples, axes)
-    logits = keep(classes, keep(examples, logits, 0), -jnp.inf)
-    return logits, keep(classes, keep(examples, labels, 0), 0)
+    wide = None if examples is None else jnp.expand_dims(examples, axes)
+    logits = keep(classes, keep(wide, logits, 0), -jnp.inf)
+    return logits, keep(classes, keep(wide, labels, 0), 0), examples
 
 
 def batch_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

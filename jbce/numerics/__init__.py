@@ -12,6 +12,9 @@ from ._max_tail import max_tail as max_tail
 from ._probability import log1mexp as log1mexp
 from ._probability import logit as logit
 from ._probability import xlogy as xlogy
+from ._small import binary_negentropy as binary_negentropy
+from ._small import expm1mx as expm1mx
+from ._small import log_softplus as log_softplus
 from ._softmax import log_softmax as log_softmax
 from ._softmax import logsumexp as logsumexp
 from ._softmax import one_minus_softmax as one_minus_softmax

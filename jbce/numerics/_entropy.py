@@ -66,7 +66,7 @@ def _slope_single(x: Array) -> Array:
     return jnp.where(size > _FAR, -jnp.sign(x) * _far(size, size), _slope(x))
 
 
-_binary_slope = elementwise(
+binary_entropy_slope = elementwise(
     "binary_entropy_slope",
     # H'' = −σ'·(1 − x·tanh(x/2))
     lambda x, dtype: _binary_curvature(x.astype(dtype)),
@@ -85,7 +85,7 @@ def _binary_curvature(x: Array) -> Array:
 
 _binary_call = elementwise(
     "binary_entropy",
-    _binary_slope,
+    binary_entropy_slope,
     definition=lambda x: jnp.log1p(jnp.exp(x)) - x / (1 + jnp.exp(-x)),
     **by_precision(
         float64=_binary_of_pairs,

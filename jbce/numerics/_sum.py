@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Pair, arithmetic_dtype, exact_primitive, single, two_sum
+from .._exact import Pair, arithmetic_dtype, exact_primitive, rounded_product, single, two_sum
 from .._typing import (
     Array,
     ArrayLike,
@@ -57,12 +57,13 @@ def _by_extraction(x: Array, *, axis: tuple[int, ...]) -> Array:
 
 def _by_tree(x: Array, *, axis: tuple[int, ...]) -> Array:
     x = x.astype(arithmetic_dtype(x.dtype))
-    sums = single(x)
+    sums = single(rounded_product(x))
     for one in axis:
         sums = _fold(sums, one)
     total = sums.rounded()
     # Infinity less itself is NaN in the error of a sum.
-    return jnp.where(jnp.isfinite(total), total, jnp.sum(x, axis=axis, keepdims=True))
+    finite = jnp.isfinite(total) & (jnp.min(x, axis=axis, keepdims=True, initial=0) > -jnp.inf)
+    return jnp.where(finite, total, jnp.sum(x, axis=axis, keepdims=True))
 
 
 def _fold(sums: Pair, axis: int) -> Pair:

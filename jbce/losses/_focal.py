@@ -1,0 +1,318 @@
+"""Losses that count easy examples less."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
+
+import jax
+import jax.numpy as jnp
+
+from .._exact import elementwise
+from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
+from ..numerics import sigmoid, softplus
+from ._binary import binary_arguments
+from ._labels import keep
+from ._of_cost import of_cost, power
+from ._options import BinaryOptions, LogitOptions, Number, PerExample, per_example, share
+
+Form = Callable[..., Array]
+
+# The binary ones are functions of x, y and parameters. Value and slope in x are a form each with
+# one exponential; what else is differentiated is the same function, composed of exact ones.
+
+
+def _with_slope(name: str, value: Form, slope: Form, composed: Form, parameters: int) -> Form:
+    def of(form: Form, at_nan: float) -> Form:
+        def formed(x: Array, *others: Array, dtype: Any) -> Array:
+            x, *rest = (array.astype(dtype) for array in (x, *others))
+            return jnp.where(jnp.isnan(x), at_nan, form(jnp.where(jnp.isnan(x), 0, x), *rest))
+
+        return formed
+
+    def finite(x: Array, *others: Array) -> Array:
+        largest = jnp.finfo(x.dtype).max
+        result = composed(jnp.clip(jnp.where(jnp.isnan(x), 0, x), -largest, largest), *others)
+        return jnp.where(jnp.isnan(x), 0, result)
+
+    def partial(function: Form, i: int) -> Form:
+        def along(*arrays: Array, dtype: Any) -> Array:
+            numbers = tuple(array.astype(dtype) for array in arrays)
+            one = tuple(jnp.full(a.shape, float(i == k), dtype) for k, a in enumerate(numbers))
+            return jax.jvp(function, numbers, one)[1]
+
+        return along
+
+    def in_x(*arrays: Array) -> Array:
+        return partial(finite, 0)(*arrays, dtype=arrays[0].dtype)
+
+    arguments = range(2 + parameters)
+    slope_call = elementwise(
+        f"{name}_slope",
+        *(partial(in_x, i) for i in arguments),
+        definition=in_x,
+        form=of(slope, 0.0),
+    )
+    return elementwise(
+        name,
+        slope_call,
+        *(partial(finite, i) for i in arguments[1:]),
+        definition=composed,
+        form=of(value, jnp.nan),
+    )
+
+
+# With D = y·σ(−x) + (1 − y)·σ(x) the doubt, C the cross-entropy:
+#
+#   loss    D^γ·C        slope    D^γ·(γ·(D'/D)·C + C')   with D' = (1 − 2y)·σ'
+
+
+def _focal_parts(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """e^−|x|, how much of |x| the cross-entropy has, C without that part, and D."""
+    e = jnp.exp(-jnp.abs(x))
+    share_of_size = jnp.where(x > 0, 1 - y, y)
+    doubt = (share_of_size + (1 - share_of_size) * e) / (1 + e)
+    return e, share_of_size, jnp.log1p(e), doubt
+
+
+def _focal(x: Array, y: Array, gamma: Array) -> Array:
+    _, part, log, doubt = _focal_parts(x, y)
+    return power(doubt, gamma) * (log + jnp.where(part == 0, 0, jnp.abs(x) * part))
+
+
+def _focal_slope(x: Array, y: Array, gamma: Array) -> Array:
+    e, part, log, doubt = _focal_parts(x, y)
+    cost = log + jnp.minimum(jnp.abs(x), jnp.finfo(x.dtype).max) * part
+    density = e / ((1 + e) * (1 + e))
+    relative = (1 - 2 * y) * jnp.where(doubt == 0, 1, density / jnp.where(doubt == 0, 1, doubt))
+    residual = jnp.where(x > 0, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
+    return power(doubt, gamma) * (gamma * relative * cost + residual)
+
+
+def _focal_composed(x: Array, y: Array, gamma: Array) -> Array:
+    doubt = y * sigmoid(-x) + (1 - y) * sigmoid(x)
+    easy = doubt == 0
+    cost = y * softplus(-x) + (1 - y) * softplus(x)
+    return jnp.where(easy, 0, power(jnp.where(easy, 1, doubt), gamma) * cost)
+
+
+_focal_loss = _with_slope("sigmoid_focal_loss", _focal, _focal_slope, _focal_composed, 1)
+
+# With p = σ(x), n = σ(−x), s = max(p − m, 0):
+#
+#   loss     y·n^γ₊·softplus(−x) − (1 − y)·s^γ₋·log(1 − s)
+#   slope    −y·n^γ₊·(γ₊·p·softplus(−x) + n) + (1 − y)·s^γ₋·σ'·(−γ₋·log(1 − s)/s + 1/(1 − s))
+#
+# 1 − s is n + m; with m = 0 minus its logarithm is softplus(x).
+
+
+class _Sides(NamedTuple):
+    p: Array
+    n: Array
+    yes: Array  # softplus(−x)
+    s: Array
+    no: Array  # −log(1 − s)
+
+
+def _sides(x: Array, margin: Array) -> _Sides:
+    e = jnp.exp(-jnp.abs(x))
+    large, small, log = 1 / (1 + e), e / (1 + e), jnp.log1p(e)
+    p, n = jnp.where(x > 0, large, small), jnp.where(x > 0, small, large)
+    s = jnp.maximum(p - margin, 0)
+    shifted = jnp.where(s < 0.5, -jnp.log1p(-jnp.minimum(s, 0.5)), -jnp.log(n + margin))
+    no = jnp.where(margin == 0, log + jnp.maximum(x, 0), shifted)
+    return _Sides(p, n, log + jnp.maximum(-x, 0), s, no)
+
+
+def _mixed(y: Array, yes: Array, no: Array) -> Array:
+    return jnp.where(y == 0, 0, y * yes) + jnp.where(y == 1, 0, (1 - y) * no)
+
+
+def _asymmetric(x: Array, y: Array, positive: Array, negative: Array, margin: Array) -> Array:
+    of = _sides(x, margin)
+    return _mixed(y, power(of.n, positive) * of.yes, power(of.s, negative) * of.no)
+
+
+def _asymmetric_slope(x: Array, y: Array, positive: Array, negative: Array, margin: Array) -> Array:
+    largest = jnp.finfo(x.dtype).max
+    of = _sides(jnp.clip(x, -largest, largest), margin)
+    yes = -power(of.n, positive) * (positive * of.p * of.yes + of.n)
+    safe = jnp.where(of.s == 0, 1, of.s)
+    rate = jnp.where(margin == 0, of.p, of.p * of.n / jnp.maximum(of.n + margin, 1e-30))
+    no = power(safe, negative) * (negative * of.p * of.n * of.no / safe + rate)
+    return _mixed(y, yes, jnp.where(of.s == 0, 0, no))
+
+
+def _asymmetric_composed(
+    x: Array, y: Array, positive: Array, negative: Array, margin: Array
+) -> Array:
+    p, n = sigmoid(x), sigmoid(-x)
+    sure = n == 0
+    yes = jnp.where(sure, 0, power(jnp.where(sure, 1, n), positive) * softplus(-x))
+    counts = p > margin
+    s = jnp.where(counts, p - margin, 0.5)
+    shifted = jnp.where(s < 0.5, -jnp.log1p(-jnp.minimum(s, 0.5)), -jnp.log(n + margin))
+    cost = jnp.where(margin == 0, softplus(x), shifted)
+    return y * yes + (1 - y) * jnp.where(counts, power(s, negative) * cost, 0)
+
+
+_asymmetric_loss = _with_slope(
+    "asymmetric_loss", _asymmetric, _asymmetric_slope, _asymmetric_composed, 3
+)
+
+
+def sigmoid_focal_loss(
+    logits: Float[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    alpha: PerExample | None = None,
+    gamma: PerExample = 2.0,
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    **options: Unpack[BinaryOptions],
+) -> Float[Array, "*batch"]:
+    """Focal loss: αₜ·(1 − pₜ)^γ·cross-entropy, one per example; examples that are easy count less.
+
+    pₜ = y·σ(x) + (1 − y)·σ(−x) is the probability of the label and αₜ = α·y + (1 − α)·(1 − y).
+    1 − pₜ is summed of probabilities, so that it keeps its digits where pₜ is near 1.
+
+    Args:
+        logits: log-odds of class 1, of any shape.
+        labels: 0 or 1, or the probability of class 1, of the same shape.
+        alpha: weight of class 1 beside 1 − α of class 0; None weighs both 1. May be traced.
+        gamma: the focus; 0 is the plain cross-entropy. May be traced and differentiated in.
+        where: which examples exist; the others have the loss 0 and the gradient 0.
+        **options: `ignore`, `temperature`, `soft_cap`, `logit_adjustment` of the plain loss,
+            `sigmoid_binary_cross_entropy`.
+
+    Returns:
+        The loss of each example, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: `logits` are not floating point, `labels` are complex, `where` is not boolean.
+        ValueError: the shapes differ.
+
+    Edges:
+        A logit of ±inf costs 0 if the label agrees and inf if not. A NaN logit gives NaN with a
+        gradient of 0.
+
+    Error:
+        float32: a few ulps times 1 + γ·|log(1 − pₜ)|, which is how a power magnifies.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sigmoid_focal_loss(jnp.array([0.0, 10.0]), jnp.array([1, 1]))
+        Array([1.7328...e-01, 9.3565...e-14], dtype=float32)
+
+    Source:
+        Lin et al., Focal loss for dense object detection (2017), arXiv 1708.02002.
+    """
+    x, y, where = binary_arguments(logits, labels, where, **options)
+    focus = jnp.broadcast_to(per_example("gamma", gamma, y), y.shape)
+    losses = _focal_loss(x, y, focus, dtype=y.dtype)
+    if alpha is not None:
+        weight = share("alpha", alpha, y)
+        losses = _mixed(y, weight * losses, (1 - weight) * losses)
+    return keep(where, losses, 0)
+
+
+def asymmetric_loss(
+    logits: Float[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    gamma_negative: PerExample = 4.0,
+    gamma_positive: PerExample = 0.0,
+    margin: PerExample = 0.05,
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    **options: Unpack[BinaryOptions],
+) -> Float[Array, "*batch"]:
+    """Asymmetric loss of multi-label problems: easy negatives count less, very easy ones nothing.
+
+    −y·(1 − p)^γ₊·log p − (1 − y)·s^γ₋·log(1 − s) with p = σ(x) and s = max(p − margin, 0), one per
+    label; its authors sum over the labels of an example.
+
+    Args:
+        logits: log-odds of each label, of any shape.
+        labels: 0 or 1, or the probability of class 1, of the same shape.
+        gamma_negative: the focus γ₋ of absent labels. May be traced, as all parameters.
+        gamma_positive: the focus γ₊ of present labels.
+        margin: the probability below which an absent label costs nothing.
+        where: which labels exist; the others have the loss 0 and the gradient 0.
+        **options: as `sigmoid_focal_loss`.
+
+    Returns:
+        The loss of each label, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: `logits` are not floating point, `labels` are complex, `where` is not boolean.
+        ValueError: the shapes differ, or a parameter is negative.
+
+    Edges:
+        A logit of inf with an absent label costs −log(margin), inf only where that is 0. Where p is
+        the margin itself the gradient is that of the left, 0. A NaN logit gives NaN with a gradient
+        of 0.
+
+    Error:
+        float32: a few ulps times 1 + γ·|log(1 − p)| for present labels, and 1 + (1 + γ)·p/s for
+        absent ones, which is how a difference and a power magnify.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> asymmetric_loss(jnp.array([-5.0, 0.0, 0.0]), jnp.array([0, 0, 1]))
+        Array([0.        , 0.0245150..., 0.6931472 ], dtype=float32)
+
+    Source:
+        Ridnik et al., Asymmetric loss for multi-label classification (2021), arXiv 2009.14119.
+    """
+    x, y, where = binary_arguments(logits, labels, where, **options)
+    given = (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative))
+    parameters = [
+        jnp.broadcast_to(per_example(name, value, y), y.shape)
+        for name, value in (*given, ("margin", margin))
+    ]
+    return keep(where, _asymmetric_loss(x, y, *parameters, dtype=y.dtype), 0)
+
+
+def softmax_focal_loss_with_integer_labels(
+    logits: Float[ArrayLike, "*shape"],
+    labels: Integer[ArrayLike, "*batch"],
+    gamma: Number = 2.0,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+    **options: Unpack[LogitOptions],
+) -> Float[Array, "*batch"]:
+    """Focal loss of class indices: (1 − p_y)^γ·cross-entropy, one per example.
+
+    Args:
+        logits: unnormalised log-probabilities, the classes along `axis`.
+        labels: the class index of each example.
+        gamma: the focus; 0 is the plain cross-entropy. May be traced and differentiated in.
+        axis: the class axis, or several that make one together.
+        where: which classes or which examples exist, as for the plain loss.
+        **options: `ignore`, `class_weights`, `temperature`, `soft_cap`, `logit_adjustment` of the
+            plain loss, `softmax_cross_entropy_with_integer_labels`.
+
+    Returns:
+        The loss of each example, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: as the plain loss.
+        ValueError: as the plain loss.
+
+    Edges:
+        As `softmax_cross_entropy_with_integer_labels`.
+
+    Error:
+        float32: a few ulps times 1 + γ·|log(1 − p_y)|.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> logits = jnp.array([[0.0, 0.0], [10.0, 0.0]])
+        >>> softmax_focal_loss_with_integer_labels(logits, jnp.array([0, 0]))
+        Array([1.7328...e-01, 9.3565...e-14], dtype=float32)
+
+    Source:
+        As `sigmoid_focal_loss`.
+    """
+
+    def focal(cost: Array) -> Array:
+        return power(-jnp.expm1(-cost), gamma) * cost
+
+    return of_cost(focal, lambda cost: cost, logits, labels, axis, where, **options)

@@ -1,0 +1,45 @@
+"""Losses that are functions of a cross-entropy c: p = e^−c and 1 − p = −expm1(−c).
+
+Nothing is subtracted from 1, and the gradient is the plain loss's times the function's slope: no
+more than one number per example is added to its work.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._typing import Array, ArrayLike, Axis, as_axes, one_axis
+from ._categorical import softmax_cross_entropy_with_integer_labels, weighed
+from ._labels import class_index
+from ._options import PerClass, weights_of_classes
+
+
+def power(base: Array, exponent: ArrayLike) -> Array:
+    """base^exponent, in the dtype of the base."""
+    return jnp.power(base, jnp.asarray(exponent, base.dtype))
+
+
+def of_cost(
+    function: Callable[[Array], Array],
+    at_infinity: Callable[[Array], Array],
+    logits: ArrayLike,
+    labels: ArrayLike,
+    axis: Axis,
+    where: ArrayLike | None,
+    class_weights: PerClass | None = None,
+    **options: Any,
+) -> Array:
+    """A function of the plain loss, which is handed on where it is 0 or NaN."""
+    plain = softmax_cross_entropy_with_integer_labels(logits, labels, axis, where, **options)
+    ordinary = (plain > 0) & (plain < jnp.inf)
+    losses = function(jnp.where(ordinary, plain, 1))
+    losses = jnp.where(ordinary, losses, jnp.where(plain == jnp.inf, at_infinity(plain), plain))
+    if class_weights is None:
+        return losses
+    axes = as_axes("logits", axis, np.ndim(logits))
+    like = jax.ShapeDtypeStruct(np.shape(logits), plain.dtype)
+    weights = one_axis(weights_of_classes(class_weights, like, axes), axes)[0]
+    return weighed(losses, weights, class_index(jnp.asarray(labels), weights.size))
