@@ -4,6 +4,8 @@ The losses and their reductions are here by name; the submodules load when first
 
     jbce.numerics   exact functions and their derivatives, under all losses
     jbce.losses     (logits, labels) to one loss per example, and reductions
+    jbce.logdomain  the logarithms of the losses, where a loss would underflow
+    jbce.curvature  gradient norms and second derivatives in logits, in closed form
     jbce.metrics    judging models from logits
     jbce.training   Flax classifiers fitted with Optax       (extra: training)
     jbce.verify     judging any function: enclosures, gradients, audits  (extra: verify)
@@ -14,8 +16,13 @@ The losses and their reductions are here by name; the submodules load when first
 import importlib as _importlib
 from types import ModuleType as _ModuleType
 
+from .losses import asymmetric_loss as asymmetric_loss
+from .losses import (
+    balanced_softmax_loss_with_integer_labels as balanced_softmax_loss_with_integer_labels,
+)
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import categorical_cross_entropy as categorical_cross_entropy
+from .losses import distillation_loss as distillation_loss
 from .losses import (
     generalized_cross_entropy_with_integer_labels as generalized_cross_entropy_with_integer_labels,
 )
@@ -34,13 +41,28 @@ from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .losses import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
+from .losses import (
+    softmax_cross_entropy_with_target_logits as softmax_cross_entropy_with_target_logits,
+)
 from .losses import softmax_focal_loss_with_integer_labels as softmax_focal_loss_with_integer_labels
+from .losses import softmax_jensen_shannon_divergence as softmax_jensen_shannon_divergence
+from .losses import softmax_kl_divergence as softmax_kl_divergence
 from .losses import (
     symmetric_cross_entropy_with_integer_labels as symmetric_cross_entropy_with_integer_labels,
 )
 from .losses import total as total
 
-_SUBMODULES = ("cli", "losses", "metrics", "numerics", "plots", "training", "verify")
+_SUBMODULES = (
+    "cli",
+    "curvature",
+    "logdomain",
+    "losses",
+    "metrics",
+    "numerics",
+    "plots",
+    "training",
+    "verify",
+)
 __all__ = [name for name in dir() if not name.startswith("_") and name not in _SUBMODULES]
 
 

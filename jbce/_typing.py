@@ -18,7 +18,7 @@ from jaxtyping import Real as Real
 Axis = int | Sequence[int]
 
 
-def describe(array: Array) -> str:
+def describe(array: Array | jax.ShapeDtypeStruct) -> str:
     """Shape and dtype in one word, as jaxprs write them: `float32[3,4]`."""
     return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
 
@@ -92,7 +92,9 @@ def as_boolean(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def check_same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
+def check_same_shape(
+    name: str, array: Array, other_name: str, other: Array | jax.ShapeDtypeStruct
+) -> None:
     """Nothing broadcasts by accident.
 
     Raises:

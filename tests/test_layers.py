@@ -16,12 +16,15 @@ LAYERS = {
     "_exact": 1,
     "verify": 1,
     "numerics": 2,
-    "losses": 3,
-    "metrics": 4,
-    "training": 5,
-    "plots": 6,
-    "cli": 7,
-    "__init__": 8,
+    "_arguments": 3,
+    "losses": 4,
+    "logdomain": 5,
+    "curvature": 5,
+    "metrics": 5,
+    "training": 6,
+    "plots": 7,
+    "cli": 8,
+    "__init__": 9,
 }
 SUBMODULES = sorted({p.stem for p in PACKAGE.iterdir() if p.name[0] != "_"} - {"py"})
 

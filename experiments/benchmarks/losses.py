@@ -11,6 +11,7 @@ pages (MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000). Temporaries are 
 program asks for (`memory_analysis`). PyTorch's rows need the extra `peers` and a C++ compiler.
 """
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -27,6 +28,7 @@ import numpy as np
 import optax
 
 import jbce
+import jbce.logdomain
 
 from .._benchmark import Row, interleaved
 
@@ -56,6 +58,8 @@ class Config:
     """Losses whose mean's error is measured."""
     warm: bool = True
     """Measure in both allocator regimes."""
+    only_variants: bool = False
+    """Only options and variants beside their plain losses."""
 
 
 WARM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
@@ -63,6 +67,9 @@ WARM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 
 def run(config: Config) -> Iterator[Row]:
     """Times in the default regime, then in the warm one, then the error of a large mean."""
+    if config.only_variants:
+        yield from _variants(config)
+        return
     yield from _times(config)
     if config.warm:
         yield from _warm_times(config)
@@ -124,6 +131,119 @@ def _times(config: Config) -> Iterator[Row]:
         labels = jax.nn.softmax(jax.random.normal(key, shape))
         goals = {"value and gradient": 0.8}
         yield from _compare(f"dense, {shape}", _dense, logits, labels, goals, config)
+    yield from _variants(config)
+
+
+def _variants(config: Config) -> Iterator[Row]:
+    """Variants and options beside their own plain loss, value and gradient of the mean."""
+    key = jax.random.key(0)
+    logits = 3 * jax.random.normal(key, (config.size // 2,))
+    labels = jax.random.bernoulli(key, 0.5, logits.shape).astype(jnp.float32)
+    yield from _beside_plain(
+        "binary", jbce.sigmoid_binary_cross_entropy, VARIANTS["binary"](0), logits, labels, config
+    )
+    for examples, classes in CATEGORICAL_SHAPES[:3]:
+        shape = (max(1, examples // config.shrink), classes)
+        logits = 3 * jax.random.normal(key, shape)
+        index = jax.random.randint(key, shape[:1], 0, classes)
+        dense = jax.nn.softmax(jax.random.normal(key, shape))
+        for name, plain, labels in (
+            ("integer", jbce.softmax_cross_entropy_with_integer_labels, index),
+            ("dense", jbce.softmax_cross_entropy, dense),
+        ):
+            variants = VARIANTS[name](classes)
+            yield from _beside_plain(f"{name}, {shape}", plain, variants, logits, labels, config)
+
+
+def _with_options(loss: Function, names: tuple[str, ...], classes: int) -> dict[str, Function]:
+    weights = jnp.linspace(0.5, 2, classes) if classes else jnp.float32(3.0)
+    values: dict[str, Any] = {
+        "label_smoothing": 0.1,
+        "pos_weight": weights,
+        "class_weights": weights,
+        "temperature": 2.0,
+        "soft_cap": 30.0,
+        "logit_adjustment": weights,
+        "z_loss": 1e-4,
+        "ignore": -100,
+    }
+    return {name: functools.partial(loss, **{name: values[name]}) for name in names}
+
+
+OF_LOGITS = ("temperature", "soft_cap", "logit_adjustment")
+VARIANTS: dict[str, Callable[[int], dict[str, Function]]] = {
+    "binary": lambda classes: (
+        _with_options(
+            jbce.sigmoid_binary_cross_entropy,
+            ("label_smoothing", "pos_weight", "ignore", *OF_LOGITS),
+            0,
+        )
+        | {
+            "sigmoid_focal_loss": jbce.sigmoid_focal_loss,
+            "asymmetric_loss": jbce.asymmetric_loss,
+            "in the log domain": jbce.logdomain.sigmoid_binary_cross_entropy,
+        }
+    ),
+    "integer": lambda classes: (
+        _with_options(
+            jbce.softmax_cross_entropy_with_integer_labels,
+            ("label_smoothing", "class_weights", "z_loss", "ignore", *OF_LOGITS),
+            classes,
+        )
+        | {
+            "softmax_focal_loss": jbce.softmax_focal_loss_with_integer_labels,
+            "generalized_cross_entropy": jbce.generalized_cross_entropy_with_integer_labels,
+            "symmetric_cross_entropy": jbce.symmetric_cross_entropy_with_integer_labels,
+            "in the log domain": jbce.logdomain.softmax_cross_entropy_with_integer_labels,
+        }
+    ),
+    "dense": lambda classes: (
+        _with_options(
+            jbce.softmax_cross_entropy,
+            ("label_smoothing", "class_weights", "z_loss", *OF_LOGITS),
+            classes,
+        )
+        | {
+            "poly_loss_cross_entropy": jbce.poly_loss_cross_entropy,
+            "softmax_kl_divergence": lambda x, q: jbce.softmax_kl_divergence(x, jnp.log(q)),
+            "in the log domain": jbce.logdomain.softmax_cross_entropy,
+        }
+    ),
+}
+
+
+def _beside_plain(
+    about: str,
+    plain: Function,
+    variants: dict[str, Function],
+    logits: jax.Array,
+    labels: jax.Array,
+    config: Config,
+) -> Iterator[Row]:
+    programs: dict[str, Any] = {}
+    for name, loss in {"plain": plain, **variants}.items():
+        of_mean = _programs(loss, jbce.mean)["value and gradient"]
+        programs[name] = jax.jit(of_mean).lower(logits, labels).compile()
+    thunks = {name: _thunk(program, logits, labels) for name, program in programs.items()}
+    for thunk in thunks.values():
+        jax.block_until_ready(thunk())
+    timings = interleaved(thunks, config.rounds)
+    for name in variants:
+        yield Row(
+            f"{about}, {name}: value and gradient",
+            1e3 * timings[name].median,
+            "ms",
+            beside=1e3 * timings["plain"].median,
+            rival="the plain loss",
+            goal=1.5,
+        )
+        yield Row(
+            f"{about}, {name}: temporaries",
+            _temporary_megabytes(programs[name]),
+            "MB",
+            beside=_temporary_megabytes(programs["plain"]),
+            rival="the plain loss",
+        )
 
 
 _binary = (jbce.sigmoid_binary_cross_entropy, optax.sigmoid_binary_cross_entropy)

@@ -6,6 +6,14 @@ from ._categorical import softmax_cross_entropy as softmax_cross_entropy
 from ._categorical import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
+from ._distributions import distillation_loss as distillation_loss
+from ._distributions import (
+    softmax_cross_entropy_with_target_logits as softmax_cross_entropy_with_target_logits,
+)
+from ._distributions import (
+    softmax_jensen_shannon_divergence as softmax_jensen_shannon_divergence,
+)
+from ._distributions import softmax_kl_divergence as softmax_kl_divergence
 from ._divergences import generalized_kl_divergence as generalized_kl_divergence
 from ._divergences import jensen_shannon_divergence as jensen_shannon_divergence
 from ._divergences import kl_divergence as kl_divergence

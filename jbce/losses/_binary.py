@@ -6,6 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._arguments import (
+    Number,
+    PerClass,
+    PerExample,
+    binary_label,
+    binary_scores,
+    is_off,
+    keep,
+    positive_weight,
+    share,
+)
 from .._exact import (
     TINY_BEYOND,
     Form,
@@ -19,19 +30,8 @@ from .._exact import (
     log1p_of_unit_pair,
     single,
 )
-from .._typing import Array, ArrayLike, Bool, Float, Real, as_floating, as_real
+from .._typing import Array, ArrayLike, Bool, Float, Real
 from ..numerics import logistic_density, sigmoid, softplus
-from ._labels import binary_label, binary_labels, keep, where_of_examples
-from ._options import (
-    Number,
-    PerClass,
-    PerExample,
-    is_off,
-    not_ignored,
-    positive_weight,
-    share,
-    transformed,
-)
 
 # ---- the loss as a function of two numbers, and its derivatives --------------------------------
 #
@@ -238,31 +238,6 @@ _weighted = elementwise(
 )
 
 
-def _existing(
-    logits: ArrayLike,
-    labels: ArrayLike,
-    where: ArrayLike | None,
-    ignore: Number | None = None,
-    temperature: PerExample = 1.0,
-    soft_cap: PerExample | None = None,
-    logit_adjustment: PerClass | None = None,
-) -> tuple[Array, Array, Array | None]:
-    """Logits and labels of `binary_labels` without what does not exist, and which examples do."""
-    logits, given = as_floating("logits", logits), as_real("labels", labels)
-    labels = binary_labels(given, "logits", logits)
-    where = not_ignored(given, ignore, where_of_examples(where, "logits", logits))
-    logits, labels = keep(where, logits, 0), keep(where, labels, 0)
-    return transformed(logits, (), soft_cap, temperature, logit_adjustment), labels, where
-
-
-def binary_arguments(
-    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, **options: Any
-) -> tuple[Array, Array, Array | None]:
-    """Logits, labels as numbers of the arithmetic's dtype, and which examples exist."""
-    x, y, where = _existing(logits, labels, where, **options)
-    return x, binary_label(y, arithmetic_dtype(x.dtype)), where
-
-
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "*batch"],
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
@@ -331,8 +306,14 @@ def sigmoid_binary_cross_entropy(
         Cox, The regression analysis of binary sequences, Journal of the Royal Statistical Society
         B 20 (1958).
     """
-    logits, labels, where = _existing(
-        logits, labels, where, ignore, temperature, soft_cap, logit_adjustment
+    logits, labels, where = binary_scores(
+        logits,
+        labels,
+        where,
+        ignore=ignore,
+        temperature=temperature,
+        soft_cap=soft_cap,
+        logit_adjustment=logit_adjustment,
     )
     dtype = arithmetic_dtype(logits.dtype)
     if is_off(label_smoothing, 0.0) and pos_weight is None:

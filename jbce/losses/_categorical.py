@@ -1,40 +1,26 @@
 """Categorical cross-entropy from logits, and the log-odds that it is a function of."""
 
-import jax
+from typing import Any, Unpack
+
 import jax.numpy as jnp
 
-from .._exact import arithmetic_dtype
-from .._typing import (
-    Array,
-    ArrayLike,
-    Axis,
-    Bool,
-    Float,
-    Integer,
-    Real,
-    as_axes,
-    as_floating,
-    as_integer,
-    as_real,
-    check_same_shape,
-    one_axis,
-)
-from ._dense import dense_loss, dense_loss_with_options
-from ._integer import integer_loss, log_odds_of_label
-from ._labels import check_class_labels, class_index, keep, leave_out, split_where
-from ._options import (
+from .._arguments import (
+    BinaryOptions,
     Number,
     PerClass,
     PerExample,
+    dense_rows,
+    integer_rows,
     is_off,
-    not_ignored,
     parameter,
     per_example,
     share,
-    spread,
-    transformed,
-    weights_of_classes,
+    weighed,
+    weight_of_label,
 )
+from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
+from ._dense import dense_loss, dense_loss_with_options
+from ._integer import integer_loss, log_odds_of_label
 from ._spread import spread_loss
 
 
@@ -125,66 +111,17 @@ def dense_cross_entropy(
     where: ArrayLike | None,
     *,
     epsilon: PerExample = 0.0,
-    label_smoothing: PerExample = 0.0,
-    class_weights: PerClass | None = None,
-    temperature: PerExample = 1.0,
-    soft_cap: PerExample | None = None,
-    logit_adjustment: PerClass | None = None,
     z_loss: PerExample = 0.0,
+    **options: Any,
 ) -> Array:
     """`softmax_cross_entropy`, and `poly_loss_cross_entropy` for an `epsilon`."""
-    logits, labels = as_floating("logits", logits), as_real("labels", labels)
-    check_same_shape("labels", labels, "logits", logits)
-    axes = as_axes("logits", axis, logits.ndim)
-    dtype = arithmetic_dtype(logits.dtype)
-    if not jnp.issubdtype(labels.dtype, jnp.floating):
-        labels = labels.astype(dtype)
-    elif not is_off(label_smoothing, 0.0) or class_weights is not None:
-        wider = max(arithmetic_dtype(labels.dtype), dtype, key=lambda dtype: dtype.itemsize)
-        labels = labels.astype(wider)
-    logits, labels, examples = leave_out(logits, labels, axes, where)
-    logits = transformed(logits, axes, soft_cap, temperature, logit_adjustment)
-    if not is_off(label_smoothing, 0.0):
-        smoothing = share("label_smoothing", label_smoothing, labels, axes)
-        labels = spread(labels, logits, axes, smoothing)
-    if class_weights is not None:
-        labels = labels * weights_of_classes(class_weights, labels, axes)
-    rows, row_axis = one_axis(logits, axes)
-    labels, _ = one_axis(labels, axes)
+    rows = dense_rows(logits, labels, axis, where, **options)
     if is_off(epsilon, 0.0) and is_off(z_loss, 0.0):
-        return jnp.squeeze(dense_loss(rows, labels, axis=row_axis), row_axis)
-    like = jax.ShapeDtypeStruct(rows.shape, dtype)
-    poly = parameter("epsilon", epsilon, like, (row_axis,))
-    squared = per_example("z_loss", z_loss, like, (row_axis,))
-    one_each = tuple(1 if axis == row_axis else n for axis, n in enumerate(rows.shape))
-    per_row = (jnp.broadcast_to(option, one_each) for option in (poly, squared))
-    losses = dense_loss_with_options(rows, labels, *per_row, axis=row_axis)
-    return keep(examples, jnp.squeeze(losses, row_axis), 0)
-
-
-def _existing(
-    logits: Array,
-    labels: Array,
-    axes: tuple[int, ...],
-    where: ArrayLike | None,
-    ignore: Number | None = None,
-) -> tuple[Array, Array, Array | None]:
-    """Logits and labels without a trace of what does not exist, and which examples do."""
-    check_class_labels(labels, "logits", logits, axes)
-    classes, examples = split_where(where, logits, axes)
-    examples = not_ignored(labels, ignore, examples)
-    if examples is not None:
-        logits = keep(jnp.expand_dims(examples, axes), logits, 0)
-        labels = keep(examples, labels, 0)
-    return keep(classes, logits, -jnp.inf), labels, examples
-
-
-def _rows_and_index(
-    logits: Array, labels: Array, axes: tuple[int, ...]
-) -> tuple[Array, Array, int]:
-    """Logits with one class axis, labels that keep it, and which it is."""
-    rows, row_axis = one_axis(logits, axes)
-    return rows, jnp.expand_dims(class_index(labels, rows.shape[row_axis]), row_axis), row_axis
+        return jnp.squeeze(dense_loss(rows.logits, rows.labels, axis=rows.axis), rows.axis)
+    poly = rows.per_row(parameter("epsilon", epsilon, rows.like, (rows.axis,)))
+    squared = rows.per_row(per_example("z_loss", z_loss, rows.like, (rows.axis,)))
+    losses = dense_loss_with_options(rows.logits, rows.labels, poly, squared, axis=rows.axis)
+    return rows.per_example(losses)
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -255,40 +192,31 @@ def softmax_cross_entropy_with_integer_labels(
         As `softmax_cross_entropy`. The collapse: Prieto et al., Grokking at the edge of numerical
         stability (2025), arXiv 2501.04697.
     """
-    logits, labels = as_floating("logits", logits), as_integer("labels", labels)
-    axes = as_axes("logits", axis, logits.ndim)
-    logits, labels, examples = _existing(logits, labels, axes, where, ignore)
-    logits = transformed(logits, axes, soft_cap, temperature, logit_adjustment)
-    rows, index, row_axis = _rows_and_index(logits, labels, axes)
-    dtype = arithmetic_dtype(logits.dtype)
-    if rows.shape[row_axis] == 0:
-        return jnp.zeros(labels.shape, dtype)
-    like = jax.ShapeDtypeStruct(logits.shape, dtype)
-    weights = one_axis(weights_of_classes(class_weights, like, axes), axes)[0]
+    rows = integer_rows(
+        logits,
+        labels,
+        axis,
+        where,
+        ignore=ignore,
+        temperature=temperature,
+        soft_cap=soft_cap,
+        logit_adjustment=logit_adjustment,
+    )
+    x, index = rows.logits, rows.labels
+    if x.shape[rows.axis] == 0:
+        return rows.per_example(jnp.zeros(index.shape, rows.like.dtype))
+    weights = rows.class_weights(class_weights)
     if is_off(label_smoothing, 0.0) and is_off(z_loss, 0.0):
-        losses = integer_loss(rows, index, axis=row_axis)
+        losses = integer_loss(x, index, axis=rows.axis)
         if class_weights is not None:
             losses = weighed(losses, weights, index)
     else:
-        like = jax.ShapeDtypeStruct(rows.shape, dtype)
-        smoothing = share("label_smoothing", label_smoothing, like, (row_axis,))
-        squared = per_example("z_loss", z_loss, like, (row_axis,))
-        mass = (1 - smoothing) * weight_of_label(weights, index)
-        per_row = (jnp.broadcast_to(a, index.shape) for a in (mass, smoothing, squared))
-        mass, smoothing, squared = per_row
-        losses = spread_loss(rows, index, mass, smoothing, weights, squared, axis=row_axis)
-    return keep(examples, jnp.squeeze(losses, row_axis), 0)
-
-
-def weight_of_label(weights: Array, index: Array) -> Array:
-    """The entry of each label, of `weights_of_classes` or one that is alike."""
-    return jnp.take(weights.reshape(-1), index, mode="clip")
-
-
-def weighed(losses: Array, weights: Array, index: Array) -> Array:
-    """Losses times the weights of their labels; 0 where that is 0, unless the label is unknown."""
-    weight = weight_of_label(weights, index)
-    return jnp.where((weight == 0) & (index >= 0), 0, weight * losses)
+        smoothing = share("label_smoothing", label_smoothing, rows.like, (rows.axis,))
+        squared = per_example("z_loss", z_loss, rows.like, (rows.axis,))
+        per_row = ((1 - smoothing) * weight_of_label(weights, index), smoothing, squared)
+        mass, smoothing, squared = (rows.per_row(option) for option in per_row)
+        losses = spread_loss(x, index, mass, smoothing, weights, squared, axis=rows.axis)
+    return rows.per_example(losses)
 
 
 def log_odds(
@@ -296,6 +224,7 @@ def log_odds(
     labels: Integer[ArrayLike, "*batch"],
     axis: Axis = -1,
     where: Bool[ArrayLike, "..."] | None = None,
+    **options: Unpack[BinaryOptions],
 ) -> Float[Array, "*batch"]:
     """Log-odds of the label against all other classes: x_y − logsumexp of the others.
 
@@ -308,6 +237,7 @@ def log_odds(
         axis: the class axis, or several that make one together.
         where: of the logits' shape: which classes exist; of the batch's shape: which examples
             exist (the others have log-odds of inf: the label is certain, and the loss 0).
+        **options: `ignore`, `temperature`, `soft_cap`, `logit_adjustment` of the loss.
 
     Returns:
         The log-odds of each label in nats, in float32 for 16-bit logits.
@@ -331,11 +261,8 @@ def log_odds(
     Source:
         Good, Probability and the weighing of evidence (1950).
     """
-    logits, labels = as_floating("logits", logits), as_integer("labels", labels)
-    axes = as_axes("logits", axis, logits.ndim)
-    logits, labels, examples = _existing(logits, labels, axes, where)
-    rows, index, row_axis = _rows_and_index(logits, labels, axes)
-    if rows.shape[row_axis] == 0:
-        return jnp.full(labels.shape, jnp.inf, arithmetic_dtype(logits.dtype))
-    odds = jnp.squeeze(log_odds_of_label(rows, index, axis=row_axis), row_axis)
-    return keep(examples, odds, jnp.inf)
+    rows = integer_rows(logits, labels, axis, where, **options)
+    if rows.logits.shape[rows.axis] == 0:
+        return rows.per_example(jnp.full(rows.labels.shape, jnp.inf, rows.like.dtype))
+    odds = log_odds_of_label(rows.logits, rows.labels, axis=rows.axis)
+    return rows.per_example(odds, jnp.inf)

@@ -6,13 +6,20 @@ from typing import Any, NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
+from .._arguments import (
+    BinaryOptions,
+    LogitOptions,
+    Number,
+    PerExample,
+    binary_numbers,
+    keep,
+    per_example,
+    share,
+)
 from .._exact import elementwise
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
 from ..numerics import sigmoid, softplus
-from ._binary import binary_arguments
-from ._labels import keep
 from ._of_cost import of_cost, power
-from ._options import BinaryOptions, LogitOptions, Number, PerExample, per_example, share
 
 Form = Callable[..., Array]
 
@@ -204,7 +211,7 @@ def sigmoid_focal_loss(
     Source:
         Lin et al., Focal loss for dense object detection (2017), arXiv 1708.02002.
     """
-    x, y, where = binary_arguments(logits, labels, where, **options)
+    x, y, where = binary_numbers(logits, labels, where, **options)
     focus = jnp.broadcast_to(per_example("gamma", gamma, y), y.shape)
     losses = _focal_loss(x, y, focus, dtype=y.dtype)
     if alpha is not None:
@@ -261,7 +268,7 @@ def asymmetric_loss(
     Source:
         Ridnik et al., Asymmetric loss for multi-label classification (2021), arXiv 2009.14119.
     """
-    x, y, where = binary_arguments(logits, labels, where, **options)
+    x, y, where = binary_numbers(logits, labels, where, **options)
     given = (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative))
     parameters = [
         jnp.broadcast_to(per_example(name, value, y), y.shape)

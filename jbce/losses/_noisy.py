@@ -4,9 +4,9 @@ from typing import Unpack
 
 import jax.numpy as jnp
 
+from .._arguments import LogitOptions, Number
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer
 from ._of_cost import of_cost
-from ._options import LogitOptions, Number
 
 
 def generalized_cross_entropy_with_integer_labels(

@@ -7,14 +7,11 @@ more than one number per example is added to its work.
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .._typing import Array, ArrayLike, Axis, as_axes, one_axis
-from ._categorical import softmax_cross_entropy_with_integer_labels, weighed
-from ._labels import class_index
-from ._options import PerClass, weights_of_classes
+from .._arguments import PerClass, integer_rows, weighed
+from .._typing import Array, ArrayLike, Axis
+from ._categorical import softmax_cross_entropy_with_integer_labels
 
 
 def power(base: Array, exponent: ArrayLike) -> Array:
@@ -39,7 +36,6 @@ def of_cost(
     losses = jnp.where(ordinary, losses, jnp.where(plain == jnp.inf, at_infinity(plain), plain))
     if class_weights is None:
         return losses
-    axes = as_axes("logits", axis, np.ndim(logits))
-    like = jax.ShapeDtypeStruct(np.shape(logits), plain.dtype)
-    weights = one_axis(weights_of_classes(class_weights, like, axes), axes)[0]
-    return weighed(losses, weights, class_index(jnp.asarray(labels), weights.size))
+    rows = integer_rows(logits, labels, axis, where, **options)
+    losses = jnp.expand_dims(losses, rows.axis)
+    return rows.per_example(weighed(losses, rows.class_weights(class_weights), rows.labels))

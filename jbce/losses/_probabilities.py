@@ -2,8 +2,22 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from .._arguments import (
+    Number,
+    binary_label,
+    binary_labels,
+    check_class_labels,
+    class_index,
+    is_off,
+    keep,
+    not_ignored,
+    parameter,
+    where_of_examples,
+    within,
+)
 from .._exact import arithmetic_dtype, by_precision, elementwise
 from .._typing import (
     Array,
@@ -17,14 +31,6 @@ from .._typing import (
     as_integer,
     as_real,
     one_axis,
-)
-from ._labels import (
-    binary_label,
-    binary_labels,
-    check_class_labels,
-    class_index,
-    keep,
-    where_of_examples,
 )
 
 
@@ -94,11 +100,23 @@ _cost = elementwise(
 )
 
 
+def _clipped(probs: Array, epsilon: Number) -> Array:
+    """Probabilities in [ε, 1 − ε]; what is no probability stays none."""
+    if is_off(epsilon, 0.0):
+        return probs
+    probs = probs.astype(arithmetic_dtype(probs.dtype))
+    least = within("epsilon", parameter("epsilon", epsilon, probs), 0.0, 0.5)
+    inside = (probs >= 0) & (probs <= 1)
+    return jnp.where(inside, jnp.clip(probs, least, 1 - least), probs)
+
+
 def binary_cross_entropy(
     probs: Float[ArrayLike, "*batch"],
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    ignore: Number | None = None,
+    epsilon: Number = 0.0,
 ) -> Float[Array, "*batch"]:
     """Binary cross-entropy of probabilities: −y·log p − (1 − y)·log(1 − p), one loss per example.
 
@@ -109,18 +127,21 @@ def binary_cross_entropy(
         probs: probability of class 1, of any shape.
         labels: 0 or 1 (boolean, integer or floating point), or a probability, of the same shape.
         where: which examples exist; the others have the loss 0 and the gradient 0.
+        ignore: the label that says that there is no such example.
+        epsilon: probabilities are clipped to [ε, 1 − ε], where it is asked for.
 
     Returns:
         The loss of each example in nats, in float32 for 16-bit probabilities.
 
     Raises:
         TypeError: `probs` are not floating point, `labels` are complex, `where` is not boolean.
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or `epsilon` is not from 0 to 1/2.
 
     Edges:
         No hidden clip: a probability of 0 or 1 costs 0 where the label agrees and inf where it does
-        not. There the gradient is −1 or 1, and ∓inf. What is no probability gives NaN, and so
-        does an integer label that is neither 0 nor 1.
+        not. There the gradient is −1 or 1, and ∓inf. What is clipped has the gradient 0, however
+        wrong it is. What is no probability gives NaN, and so does an integer label that is neither
+        0 nor 1.
 
     Error:
         float32: ≤ 1 ulp; computed in float64 and rounded once.
@@ -133,9 +154,10 @@ def binary_cross_entropy(
     Source:
         Good, Rational decisions, Journal of the Royal Statistical Society B 14 (1952).
     """
-    probs = as_floating("probs", probs)
-    labels = binary_labels(labels, "probs", probs)
-    where = where_of_examples(where, "probs", probs)
+    probs, given = as_floating("probs", probs), as_real("labels", labels)
+    labels = binary_labels(given, "probs", probs)
+    where = not_ignored(given, ignore, where_of_examples(where, "probs", probs))
+    probs = _clipped(probs, epsilon)
     losses = _binary(
         keep(where, probs, 0.5), keep(where, labels, 0), dtype=arithmetic_dtype(probs.dtype)
     )
@@ -146,6 +168,10 @@ def categorical_cross_entropy(
     probs: Float[ArrayLike, "*shape"],
     labels: Real[ArrayLike, "..."],
     axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+    *,
+    ignore: Number | None = None,
+    epsilon: Number = 0.0,
 ) -> Float[Array, "..."]:
     """Categorical cross-entropy of probabilities: −Σ q_k·log p_k, one loss per example.
 
@@ -157,17 +183,22 @@ def categorical_cross_entropy(
         labels: class indices (integers, the shape of `probs` less its class axis), or a
             distribution over the classes (the shape of `probs`), used as given.
         axis: the class axis, or several that make one together.
+        where: which examples exist; the others have the loss 0 and the gradient 0.
+        ignore: the class index that says that there is no such example.
+        epsilon: probabilities are clipped to [ε, 1 − ε], where it is asked for.
 
     Returns:
         The loss of each example in nats, in float32 for 16-bit probabilities.
 
     Raises:
-        TypeError: `probs` are not floating point, or `labels` are complex.
-        ValueError: the shape of `labels` is neither of the two, or `axis` is not there.
+        TypeError: `probs` are not floating point, `labels` are complex, `where` is not boolean.
+        ValueError: the shape of `labels` is neither of the two, `axis` is not there, `epsilon` is
+            not from 0 to 1/2, or there are dense labels to ignore.
 
     Edges:
-        No hidden clip: a probability of 0 costs inf under any label mass, and nothing under none.
-        What is no probability gives NaN, and so does a class index that is out of range.
+        No hidden clip: a probability of 0 costs inf under any label mass, and nothing under none;
+        its gradient is −inf, and that of a probability of 1 −1 at the label. What is clipped has
+        the gradient 0. What is no probability gives NaN, and so does an index that is out of range.
 
     Error:
         float32: ≤ 1 ulp for a class index; computed in float64 and rounded once.
@@ -185,14 +216,28 @@ def categorical_cross_entropy(
     """
     probs, labels = as_floating("probs", probs), as_real("labels", labels)
     axes = as_axes("probs", axis, probs.ndim)
-    dtype = arithmetic_dtype(probs.dtype)
+    if where is not None:
+        batch = tuple(n for a, n in enumerate(probs.shape) if a not in axes)
+        where = where_of_examples(where, "losses", jax.ShapeDtypeStruct(batch, probs.dtype))
     if labels.shape == probs.shape:
-        return jnp.sum(_cost(probs, labels.astype(dtype), dtype=dtype), axis=axes)
+        if ignore is not None:
+            raise ValueError("`ignore` is for class indices, but dense labels came; use `where`.")
+        kept = None if where is None else jnp.expand_dims(where, axes)
+        probs = _clipped(keep(kept, probs, 1), epsilon)
+        dtype = arithmetic_dtype(probs.dtype)
+        labels = keep(kept, labels.astype(dtype), 0)
+        return jnp.sum(_cost(probs, labels, dtype=dtype), axis=axes)
     labels = as_integer("labels", labels)
     check_class_labels(labels, "probs", probs, axes)
+    where = not_ignored(labels, ignore, where)
+    if where is not None:
+        probs = keep(jnp.expand_dims(where, axes), probs, 1)
+        labels = keep(where, labels, 0)
+    probs = _clipped(probs, epsilon)
+    dtype = arithmetic_dtype(probs.dtype)
     rows, row_axis = one_axis(probs, axes)
     index = jnp.expand_dims(class_index(labels, rows.shape[row_axis]), row_axis)
     chosen = jnp.take_along_axis(rows, jnp.maximum(index, 0), row_axis, mode="clip")
     chosen = jnp.where(index >= 0, chosen, jnp.nan)
     losses = _cost(chosen, jnp.ones_like(chosen), dtype=dtype)
-    return jnp.squeeze(losses, row_axis)
+    return keep(where, jnp.squeeze(losses, row_axis), 0)

@@ -2,37 +2,18 @@
 
 import jax.numpy as jnp
 
-from .._exact import arithmetic_dtype
-from .._typing import (
-    Array,
-    ArrayLike,
-    Bool,
-    Float,
-    Real,
-    as_boolean,
-    as_floating,
-    as_real,
-    describe,
-)
+from .._arguments import weighed_losses
+from .._typing import Array, ArrayLike, Bool, Float, Real
 from ..numerics import compensated_sum
 
 
 def _weighed(losses: ArrayLike, weights: ArrayLike, where: ArrayLike) -> tuple[Array, Array]:
     """Losses with 0 for those that do not count, and the weights of all."""
-    losses = as_floating("losses", losses)
-    losses = losses.astype(arithmetic_dtype(losses.dtype))
-    weights, where = as_real("weights", weights), as_boolean("where", where)
-    for name, array in (("weights", weights), ("where", where)):
-        if array.shape not in ((), losses.shape):
-            raise ValueError(
-                f"`{name}` must be one number or have the shape of `losses`, "
-                f"but {describe(array)} came with `losses` {describe(losses)}."
-            )
-    weights = jnp.where(where, weights.astype(losses.dtype), 0)
+    losses, kept = weighed_losses("losses", losses, weights, where)
     # A loss of weight 0 does not count even where it is NaN: replaced before the product. A finite
     # one stays, for it is the derivative in that weight.
-    absent = ~where | ((weights == 0) & ~jnp.isfinite(losses))
-    return jnp.where(absent, 0, losses), weights
+    absent = ~jnp.asarray(where) | ((kept == 0) & ~jnp.isfinite(losses))
+    return jnp.where(absent, 0, losses), kept
 
 
 def mean(

@@ -4,6 +4,7 @@ from typing import Unpack
 
 import jax.numpy as jnp
 
+from .._arguments import DenseOptions, Number, PerExample, within
 from .._typing import (
     Array,
     ArrayLike,
@@ -20,7 +21,6 @@ from ._categorical import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from ._options import DenseOptions, Number, PerExample, within
 
 
 def balanced_softmax_loss_with_integer_labels(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from .._typing import Array, ArrayLike, as_boolean, as_real, check_same_shape, describe
@@ -47,7 +48,9 @@ def keep(where: Array | None, values: Array, otherwise: int | float) -> Array:
     return values if where is None else jnp.where(where, values, otherwise)
 
 
-def where_of_examples(where: ArrayLike | None, name: str, scores: Array) -> Array | None:
+def where_of_examples(
+    where: ArrayLike | None, name: str, scores: Array | jax.ShapeDtypeStruct
+) -> Array | None:
     """`where` for losses with an example for every score."""
     if where is None:
         return None

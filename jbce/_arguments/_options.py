@@ -25,13 +25,18 @@ PerClass = Real[ArrayLike, "..."] | float
 Like = Array | jax.ShapeDtypeStruct  # what an option is to go with: a shape and a dtype
 
 
-class BinaryOptions(TypedDict, total=False):
-    """Options of the plain binary loss that its variants take too."""
+class ScoreOptions(TypedDict, total=False):
+    """Options that change logits."""
 
-    ignore: Number | None
     temperature: PerExample
     soft_cap: PerExample | None
     logit_adjustment: PerClass | None
+
+
+class BinaryOptions(ScoreOptions, total=False):
+    """Options of the plain binary loss that its variants take too."""
+
+    ignore: Number | None
 
 
 class LogitOptions(BinaryOptions, total=False):
@@ -40,14 +45,11 @@ class LogitOptions(BinaryOptions, total=False):
     class_weights: PerClass | None
 
 
-class DenseOptions(TypedDict, total=False):
+class DenseOptions(ScoreOptions, total=False):
     """Options of the plain loss of dense labels."""
 
     label_smoothing: PerExample
     class_weights: PerClass | None
-    temperature: PerExample
-    soft_cap: PerExample | None
-    logit_adjustment: PerClass | None
     z_loss: PerExample
 
 

@@ -1,0 +1,31 @@
+"""Labels, `where` and options, as every loss takes them."""
+
+from ._binary import binary_numbers as binary_numbers
+from ._binary import binary_scores as binary_scores
+from ._labels import binary_label as binary_label
+from ._labels import binary_labels as binary_labels
+from ._labels import check_class_labels as check_class_labels
+from ._labels import class_index as class_index
+from ._labels import keep as keep
+from ._labels import split_where as split_where
+from ._labels import where_of_examples as where_of_examples
+from ._options import BinaryOptions as BinaryOptions
+from ._options import DenseOptions as DenseOptions
+from ._options import LogitOptions as LogitOptions
+from ._options import Number as Number
+from ._options import PerClass as PerClass
+from ._options import PerExample as PerExample
+from ._options import ScoreOptions as ScoreOptions
+from ._options import is_off as is_off
+from ._options import not_ignored as not_ignored
+from ._options import parameter as parameter
+from ._options import per_example as per_example
+from ._options import positive_weight as positive_weight
+from ._options import share as share
+from ._options import transformed as transformed
+from ._options import within as within
+from ._reduction import weighed_losses as weighed_losses
+from ._rows import dense_rows as dense_rows
+from ._rows import integer_rows as integer_rows
+from ._rows import weighed as weighed
+from ._rows import weight_of_label as weight_of_label

@@ -1,0 +1,255 @@
+"""Losses between two distributions that are both given by their logits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._arguments import PerExample, keep, split_where, transformed
+from .._exact import arithmetic_dtype
+from .._typing import Array, ArrayLike, Axis, Bool, Float, as_axes, as_floating, check_same_shape
+from ..numerics import binary_negentropy, expm1mx, log_softmax, softmax
+from ._categorical import softmax_cross_entropy
+
+
+def _both(
+    logits: ArrayLike,
+    target_logits: ArrayLike,
+    axis: Axis,
+    where: ArrayLike | None,
+    temperature: PerExample = 1.0,
+) -> tuple[Array, Array, tuple[int, ...], Array | None]:
+    """Both in one dtype without what does not exist, the class axes, and which examples do."""
+    x, t = as_floating("logits", logits), as_floating("target_logits", target_logits)
+    check_same_shape("target_logits", t, "logits", x)
+    axes = as_axes("logits", axis, x.ndim)
+    classes, examples = split_where(where, x, axes)
+    wide = None if examples is None else jnp.expand_dims(examples, axes)
+    dtype = max(map(arithmetic_dtype, (x.dtype, t.dtype)), key=lambda dtype: dtype.itemsize)
+    x, t = (
+        transformed(
+            keep(classes, keep(wide, a.astype(dtype), 0), -jnp.inf), axes, None, temperature, None
+        )
+        for a in (x, t)
+    )
+    return x, t, axes, examples
+
+
+class _Pair(NamedTuple):
+    """Two softmax distributions, and d = log q − log p where both have the class, else 0."""
+
+    p: Array
+    q: Array
+    in_p: Array
+    in_q: Array
+    change: Array
+    undefined: Array
+
+
+_NEAR = 0.5
+
+
+def _pair(x: Array, t: Array, axes: tuple[int, ...]) -> _Pair:
+    undefined = jnp.any(jnp.isnan(x) | jnp.isnan(t), axis=axes, keepdims=True)
+    x, t = jnp.where(undefined, 0, x), jnp.where(undefined, 0, t)
+    log_q, log_p = log_softmax(x, axes), log_softmax(t, axes)
+    in_p, in_q = log_p != -jnp.inf, log_q != -jnp.inf
+    both = in_p & in_q
+    p = jnp.where(in_p, jnp.exp(jnp.where(in_p, log_p, 0)), 0)
+    q = jnp.where(in_q, jnp.exp(jnp.where(in_q, log_q, 0)), 0)
+    far = jnp.where(both, log_q, 0) - jnp.where(both, log_p, 0)
+    # Where logits differ by little, u, but for a common offset, d keeps the digits of u:
+    # log q − log p = u − log Σ p·eᵘ, whatever the offset.
+    finite = jnp.isfinite(x) & jnp.isfinite(t)
+    moved = jnp.where(finite, jnp.where(finite, x, 0) - jnp.where(finite, t, 0), 0)
+    moved = moved - jax.lax.stop_gradient(jnp.sum(p * moved, axis=axes, keepdims=True))
+    is_near = jnp.all((jnp.abs(moved) < _NEAR) & (finite | ~(in_p | in_q)), axes, keepdims=True)
+    small = jnp.where(is_near & both, moved, 0)
+    near = small - jnp.log1p(jnp.sum(p * jnp.expm1(small), axis=axes, keepdims=True))
+    change = jnp.where(both, jnp.where(is_near, near, far), 0)
+    return _Pair(p, q, in_p, in_q, change, jnp.squeeze(undefined, axes))
+
+
+def softmax_cross_entropy_with_target_logits(
+    logits: Float[ArrayLike, "*shape"],
+    target_logits: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Cross-entropy −Σ p·log softmax(logits) with p = softmax(target_logits).
+
+    Args:
+        logits: unnormalised log-probabilities of the model.
+        target_logits: unnormalised log-probabilities of what it is to be, of the same shape.
+        axis: the class axis, or several that make one together.
+        where: of the logits' shape: which classes exist, for both; of the batch's: which examples.
+
+    Returns:
+        The loss of each example in nats, in float32 for 16-bit logits; the class axis is gone.
+
+    Raises:
+        TypeError: logits are not floating point, or `where` is not boolean.
+        ValueError: the shapes differ, or `axis` is not there.
+
+    Edges:
+        As `softmax_cross_entropy` of the probabilities; a NaN in the targets gives NaN.
+
+    Error:
+        That of `softmax_cross_entropy`, and 6 ulp of each target's probability.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> softmax_cross_entropy_with_target_logits(jnp.zeros(2), jnp.array([1.0, 0.0]))
+        Array(0.6931472, dtype=float32)
+
+    Source:
+        Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015), arXiv
+        1503.02531.
+    """
+    x, t, axes, examples = _both(logits, target_logits, axis, where)
+    return keep(examples, softmax_cross_entropy(x, softmax(t, axes), axes), 0)
+
+
+def softmax_kl_divergence(
+    logits: Float[ArrayLike, "*shape"],
+    target_logits: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Kullback-Leibler divergence Σ p·(log p − log q) of q = softmax(logits) from the targets' p.
+
+    Swap the arguments for the reverse divergence Σ q·(log q − log p). With d = log q − log p it is
+    Σ p·(eᵈ − 1 − d): no term is negative, so that it keeps its digits where the two are nearly
+    equal and the sum of p·(log p − log q) has lost them all. Its gradient is q − p.
+
+    Args:
+        logits: unnormalised log-probabilities of the model.
+        target_logits: unnormalised log-probabilities of what it is to be, of the same shape.
+        axis: the class axis, or several that make one together.
+        where: of the logits' shape: which classes exist, for both; of the batch's: which examples.
+
+    Returns:
+        The divergence of each example in nats, ≥ 0, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: logits are not floating point, or `where` is not boolean.
+        ValueError: the shapes differ, or `axis` is not there.
+
+    Edges:
+        A class that the targets do not have costs what the model gives it; one that only the model
+        has not costs inf. NaN in either gives NaN, with a gradient of 0.
+
+    Error:
+        float32: a few ulps where no log p and log q differ by more than 1/2 but for a common offset
+        (1e-6 of it down to differences of 1e-6 of the logits), and where they differ by much more.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> softmax_kl_divergence(jnp.array([1e-3, 0.0]), jnp.array([0.0, 0.0]))
+        Array(1.25...e-07, dtype=float32)
+
+    Source:
+        Kullback and Leibler, On information and sufficiency, Annals of Mathematical Statistics 22
+        (1951).
+    """
+    x, t, axes, examples = _both(logits, target_logits, axis, where)
+    return keep(examples, _kl(x, t, axes), 0)
+
+
+def _kl(x: Array, t: Array, axes: tuple[int, ...]) -> Array:
+    p, q, in_p, in_q, change, undefined = _pair(x, t, axes)
+    # p·(eᵈ − 1 − d) as q − p − p·d where eᵈ is large
+    near = change < 1
+    terms = jnp.where(near, p * expm1mx(jnp.where(near, change, 0)), q - p * (1 + change))
+    terms = jnp.where(in_p, jnp.where(in_q, terms, jnp.inf), q)
+    return jnp.where(undefined, jnp.nan, jnp.sum(terms, axis=axes))
+
+
+def softmax_jensen_shannon_divergence(
+    logits: Float[ArrayLike, "*shape"],
+    target_logits: Float[ArrayLike, "*shape"],
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Jensen-Shannon divergence of two softmax distributions: symmetric, and at most log 2.
+
+    Args:
+        logits: unnormalised log-probabilities.
+        target_logits: unnormalised log-probabilities, of the same shape.
+        axis: the class axis, or several that make one together.
+        where: of the logits' shape: which classes exist, for both; of the batch's: which examples.
+
+    Returns:
+        The divergence of each example in nats, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: logits are not floating point, or `where` is not boolean.
+        ValueError: the shapes differ, or `axis` is not there.
+
+    Edges:
+        As `jensen_shannon_divergence`; NaN in either gives NaN, with a gradient of 0.
+
+    Error:
+        As `softmax_kl_divergence`: no term is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> softmax_jensen_shannon_divergence(jnp.array([50.0, 0.0]), jnp.array([0.0, 50.0]))
+        Array(0.6931472, dtype=float32)
+
+    Source:
+        As `jensen_shannon_divergence`.
+    """
+    x, t, axes, examples = _both(logits, target_logits, axis, where)
+    p, q, in_p, in_q, change, undefined = _pair(x, t, axes)
+    # p·log(2p/(p + q)) + q·log(2q/(p + q)) = (p + q)·(log 2 − H(p/(p + q)))
+    surprise = binary_negentropy(jnp.where(in_p & in_q, change, jnp.inf))
+    divergence = jnp.sum((p + q) * surprise / 2, axis=axes)
+    return keep(examples, jnp.where(undefined, jnp.nan, divergence), 0)
+
+
+def distillation_loss(
+    logits: Float[ArrayLike, "*shape"],
+    teacher_logits: Float[ArrayLike, "*shape"],
+    temperature: PerExample = 1.0,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """T²·KL of softmax(logits/T) from softmax(teacher_logits/T), one per example.
+
+    With the cross-entropy instead of the divergence the gradient is the same; the divergence is 0
+    where the student is the teacher. T² keeps gradients of one size over temperatures.
+
+    Args:
+        logits: unnormalised log-probabilities of the student.
+        teacher_logits: those of the teacher, of the same shape; differentiable too
+            (`jax.lax.stop_gradient` for a fixed one).
+        temperature: T, one number or one per example. May be traced.
+        axis: the class axis, or several that make one together.
+        where: of the logits' shape: which classes exist, for both; of the batch's: which examples.
+
+    Returns:
+        The loss of each example, in float32 for 16-bit logits.
+
+    Raises:
+        TypeError: logits are not floating point, or `where` is not boolean.
+        ValueError: the shapes differ, `axis` is not there, or the temperature is not positive.
+
+    Edges:
+        As `softmax_kl_divergence`.
+
+    Error:
+        As `softmax_kl_divergence`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> distillation_loss(jnp.array([2.0, 0.0]), jnp.array([2.0, 0.0]), 4.0)
+        Array(0., dtype=float32)
+
+    Source:
+        Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015), arXiv
+        1503.02531.
+    """
+    x, t, axes, examples = _both(logits, teacher_logits, axis, where, temperature)
+    losses = _kl(x, t, axes)
+    return keep(examples, jnp.square(jnp.asarray(temperature, losses.dtype)) * losses, 0)
