@@ -215,7 +215,10 @@ def softmax_cross_entropy_with_integer_labels(
         squared = per_example("z_loss", z_loss, rows.like, (rows.axis,))
         per_row = ((1 - smoothing) * weight_of_label(weights, index), smoothing, squared)
         mass, smoothing, squared = (rows.per_row(option) for option in per_row)
-        losses = spread_loss(x, index, mass, smoothing, weights, squared, axis=rows.axis)
+        weighted = class_weights is not None
+        losses = spread_loss(
+            x, index, mass, smoothing, weights, squared, axis=rows.axis, weighted=weighted
+        )
     return rows.per_example(losses)
 
 

@@ -30,6 +30,7 @@ from ._outputs import loss_and_residual_like, loss_like
 # a·(p_y − 1) = −a·S/(S + E_y).
 #
 # All arrays keep the class axis: one per row is [.., 1, ..], one per class [1, .., classes, .., 1].
+# `weighted` is False where w is 1.
 
 
 def _times(factor: Array, value: Array) -> Array:
@@ -37,7 +38,7 @@ def _times(factor: Array, value: Array) -> Array:
     return jnp.where(factor == 0, 0, factor * value)
 
 
-def _sums(row: Row, w: Array) -> tuple[Array, Array, Array]:
+def _sums(row: Row, w: Array, weighted: bool) -> tuple[Array, Array, Array]:
     """Of the classes that exist: how many, Σw, and Σw·(maximum − x), per row and in `row.wide`."""
 
     def of_existing(x: Array) -> tuple[Array, Array, Array]:
@@ -56,7 +57,12 @@ def _sums(row: Row, w: Array) -> tuple[Array, Array, Array]:
     # XLA CPU takes up arithmetic into a fast reduction, and selects only into a slow one: they are
     # for where a class at −inf makes the arithmetic fail.
     x = jax.lax.optimization_barrier(row.x)
-    linear = row.sum(w * (row.wide(row.maximum) - row.wide(x)))
+    # It takes up a weight per class into a sum in float64 only, which is slow for long rows.
+    linear = (
+        row.sum(w * (row.wide(row.maximum) - row.wide(x)))
+        if weighted
+        else row.wide(row.sum(row.maximum - x))
+    )
 
     def of_all(x: Array) -> tuple[Array, Array, Array]:
         count = jnp.full_like(linear, x.shape[row.axis])
@@ -66,12 +72,21 @@ def _sums(row: Row, w: Array) -> tuple[Array, Array, Array]:
 
 
 def _both_form(
-    x: Array, labels: Array, a: Array, s: Array, w: Array, z: Array, *, axis: int, double: bool
+    x: Array,
+    labels: Array,
+    a: Array,
+    s: Array,
+    w: Array,
+    z: Array,
+    *,
+    axis: int,
+    weighted: bool,
+    double: bool,
 ) -> list[Array]:
     left = leave_label_out(x, labels, axis, double)
     row = left.row
     a, s, w, z = (row.wide(array.astype(row.x.dtype)) for array in (a, s, w, z))
-    count, weight, linear = _sums(row, w)
+    count, weight, linear = _sums(row, w, weighted)
     each = s / jnp.maximum(count, 1)
     log_whole = row.log1p(left.rest + (left.label_exp - 1))
     lse = row.wide(row.maximum) + log_whole
@@ -132,14 +147,18 @@ def _alike(residual: Array, values: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
+def _loss_jvp(
+    primals: Sequence[Array], tangents: Sequence[Any], *, axis: int, weighted: bool
+) -> Any:
+    loss, residual = _both(*primals, axis=axis, weighted=weighted)
     arrays, tangents = _alike(residual, primals), _alike(residual, tangents)
     return loss, _loss_tangent(residual, arrays, tangents, axis)
 
 
-def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    loss, residual = _both(*primals, axis=axis)
+def _both_jvp(
+    primals: Sequence[Array], tangents: Sequence[Any], *, axis: int, weighted: bool
+) -> Any:
+    loss, residual = _both(*primals, axis=axis, weighted=weighted)
     x, labels, a, s, w, z = arrays = _alike(residual, primals)
     x_dot, _, a_dot, s_dot, w_dot, z_dot = tangents = _alike(residual, tangents)
     lse, each, exists = _of_rows(x, axis)
@@ -169,7 +188,7 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
 
 
 def _definition(
-    x: Array, labels: Array, a: Array, s: Array, w: Array, z: Array, *, axis: int
+    x: Array, labels: Array, a: Array, s: Array, w: Array, z: Array, *, axis: int, weighted: bool
 ) -> list[Array]:
     dtype = arithmetic_dtype(x.dtype)
     x, a, s, w, z = (array.astype(dtype) for array in (x, a, s, w, z))
@@ -188,11 +207,11 @@ def _definition(
     return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
 
 
-def _loss_like(x: Array, labels: Array, *_: Array, axis: int) -> Array:
+def _loss_like(x: Array, labels: Array, *_: Array, axis: int, weighted: bool) -> Array:
     return loss_like(x, labels, axis=axis)
 
 
-def _both_like(x: Array, labels: Array, *_: Array, axis: int) -> list[Array]:
+def _both_like(x: Array, labels: Array, *_: Array, axis: int, weighted: bool) -> list[Array]:
     return loss_and_residual_like(x, labels, axis=axis)
 
 
@@ -205,11 +224,21 @@ _both = exact_primitive(
     multiple_results=True,
     **per_platform(_both_form),
 )
+
+
+def _loss_form(*arrays: Array, **params: Any) -> Array:
+    return _both_form(*arrays, **params)[0]
+
+
+def _loss_definition(*arrays: Array, **params: Any) -> Array:
+    return _definition(*arrays, **params)[0]
+
+
 spread_loss = exact_primitive(
     "softmax_cross_entropy_of_spread_labels",
-    definition=lambda *arrays, axis: _definition(*arrays, axis=axis)[0],
+    definition=_loss_definition,
     outputs=_loss_like,
     jvp=_loss_jvp,
     shift_axis=True,
-    **per_platform(lambda *arrays, axis, double: _both_form(*arrays, axis=axis, double=double)[0]),
+    **per_platform(_loss_form),
 )
