@@ -21,6 +21,7 @@ SMALLEST = {
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "audit_peers": ["--step", "45"],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
+    "drop_in": ["--num-epochs", "2", "--hidden-size", "4"],
     "gradient_checkers": ["--only", "relu"],
     "worked_example": [],
 }
