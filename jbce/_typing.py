@@ -111,9 +111,13 @@ def as_axes(name: str, axis: Axis, rank: int) -> tuple[int, ...]:
     """`axis` as a tuple of axes counted from the front.
 
     Raises:
+        TypeError: an axis is no integer.
         ValueError: an axis is not there, or is named twice.
     """
-    given = tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
+    try:
+        given = tuple(map(operator.index, axis if isinstance(axis, Sequence) else (axis,)))
+    except TypeError:
+        raise TypeError(f"`axis` must be an integer or several, but {axis!r} came.") from None
     if any(not -rank <= a < rank for a in given):
         raise ValueError(f"`axis` is {axis}, but `{name}` has {rank} axes.")
     axes = tuple(a % rank for a in given)

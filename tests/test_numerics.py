@@ -46,6 +46,15 @@ def _log1mexp(x):
     return np.where(x < 0.7, np.log(-np.expm1(-x)), np.log1p(-np.exp(-np.maximum(x, 0.7))))
 
 
+def _exprel(x, n=0):
+    near = np.clip(x, -2, 2)
+    series = sum(near**k / (math.factorial(k) * (k + n + 1)) for k in range(30))
+    safe = np.where(np.abs(x) < 2, 2, np.minimum(x, 700))
+    far = np.expm1(safe) / safe
+    far = (np.exp(safe) - far) / safe if n else far
+    return np.where(np.abs(x) < 2, series, np.where(x > 700, INF, far))
+
+
 def _expm1mx(x):
     near = np.clip(x, -1, 1)
     series = sum(near**k / math.factorial(k) for k in range(2, 22))
@@ -96,6 +105,7 @@ FUNCTIONS = {
         numerics.binary_entropy, _binary_entropy, lambda x: -x * _density(x)
     ),
     "expm1mx": Function(numerics.expm1mx, _expm1mx, np.expm1),
+    "exprel": Function(numerics.exprel, _exprel, lambda x: _exprel(x, 1)),
     "binary_negentropy": Function(
         numerics.binary_negentropy, _negentropy, lambda x: x * _density(x)
     ),

@@ -16,9 +16,11 @@ from ._options import Number as Number
 from ._options import PerClass as PerClass
 from ._options import PerExample as PerExample
 from ._options import ScoreOptions as ScoreOptions
+from ._options import check_names as check_names
 from ._options import is_off as is_off
 from ._options import not_ignored as not_ignored
 from ._options import parameter as parameter
+from ._options import per_class as per_class
 from ._options import per_example as per_example
 from ._options import positive_weight as positive_weight
 from ._options import share as share

@@ -9,7 +9,8 @@ Every option is a number or an array, and may be traced, swept by `vmap` and dif
 """
 
 import math
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -55,25 +56,53 @@ class DenseOptions(ScoreOptions, total=False):
 
 def is_off(option: PerExample | None, neutral: float) -> bool:
     """Whether an option is a plain number that does nothing."""
-    return option is None or (isinstance(option, int | float) and option == neutral)
+    return isinstance(option, int | float) and option == neutral
+
+
+def check_names(who: str, options: Mapping[str, Any], taken: type) -> None:
+    """That a function takes these options.
+
+    Raises:
+        TypeError: it does not.
+    """
+    names = taken.__annotations__
+    for name in options:
+        if name not in names:
+            raise TypeError(
+                f"{who}() got an unexpected option {name!r}; it takes {', '.join(sorted(names))}."
+            )
 
 
 def within(
-    name: str, value: Array, lowest: float, highest: float = math.inf, *, above: bool = False
+    name: str,
+    given: ArrayLike,
+    value: Array,
+    lowest: float,
+    highest: float = math.inf,
+    *,
+    above: bool = False,
 ) -> Array:
-    """The value, NaN where it is out of range.
+    """What was given, as an array; NaN where it is traced and out of range.
 
     Raises:
         ValueError: it is out of range, and not traced.
     """
-    fine = (value > lowest if above else value >= lowest) & (value <= highest)
-    if isinstance(fine, Tracer) or bool(np.all(fine)):
-        return jnp.where(fine, value, jnp.nan)
-    range_ = f"above {lowest:g}" if above else f"≥ {lowest:g}"
-    if highest < math.inf:
-        range_ = f"from {lowest:g} to {highest:g}"
-    bad = np.asarray(value)[~np.asarray(fine)].flat[0]
-    raise ValueError(f"`{name}` must be {range_}, but {bad:g} came.")
+
+    def is_fine(number: Any) -> Any:
+        return (number > lowest if above else number >= lowest) & (number <= highest)
+
+    # What is no array of jax's is known also where all else is traced.
+    known = jax.lax.stop_gradient(given) if isinstance(given, jax.Array) else np.asarray(given)
+    if not isinstance(known, Tracer):
+        numbers = np.asarray(known, np.float64)
+        bad = numbers[~is_fine(numbers)]
+        if bad.size:
+            range_ = f"above {lowest:g}" if above else f"≥ {lowest:g}"
+            if highest < math.inf:
+                range_ = f"from {lowest:g} to {highest:g}"
+            raise ValueError(f"`{name}` must be {range_}, but {bad[0]:g} came.")
+        return value
+    return jnp.where(is_fine(value), value, jnp.nan)
 
 
 def parameter(name: str, value: PerExample, like: Like, axes: tuple[int, ...] = ()) -> Array:
@@ -102,7 +131,8 @@ def per_example(
     above: bool = False,
 ) -> Array:
     """A `parameter` from 0, or above it, to the highest."""
-    return within(name, parameter(name, value, like, axes), 0.0, highest, above=above)
+    array = parameter(name, value, like, axes)
+    return within(name, value, array, 0.0, highest, above=above)
 
 
 def share(name: str, value: PerExample, like: Like, axes: tuple[int, ...] = ()) -> Array:
@@ -132,7 +162,7 @@ def weights_of_classes(value: PerClass | None, like: Like, axes: tuple[int, ...]
     if value is None:
         return jnp.ones([n if a in axes else 1 for a, n in enumerate(like.shape)], like.dtype)
     array = per_class("class_weights", value, like, axes)
-    return within("class_weights", array, 0.0)
+    return within("class_weights", value, array, 0.0)
 
 
 def per_logit(name: str, value: PerClass, like: Like) -> Array:
@@ -153,7 +183,7 @@ def per_logit(name: str, value: PerClass, like: Like) -> Array:
 def positive_weight(value: PerClass, like: Like) -> Array:
     """`pos_weight`, which is not negative."""
     array = per_logit("pos_weight", value, like)
-    return within("pos_weight", array, 0.0)
+    return within("pos_weight", value, array, 0.0)
 
 
 def transformed(
@@ -178,8 +208,16 @@ def transformed(
     finite = jnp.isfinite(logits)
     if soft_cap is not None:
         cap = per_example("soft_cap", soft_cap, logits, axes, above=True)
-        capped = cap * jnp.tanh(jnp.where(finite, logits, 0) / cap)
-        logits = jnp.where(finite, capped, jnp.where(logits == jnp.inf, cap, logits))
+        number = jnp.where(finite, logits, 0)
+        share_ = number / cap
+        # Of a cap that is far away nothing is seen; a quotient might be flushed to 0, and inf · 0.
+        far = jnp.abs(share_) < 1e-5
+        capped = jnp.where(far, 1, cap) * jnp.tanh(jnp.where(far, 0, share_))
+        capped = jnp.where(far, number, capped)
+        infinite = jnp.where(logits == jnp.inf, cap, logits)
+        if not axes:  # of classes −inf says that there is none, of a binary logit it is a number
+            infinite = jnp.where(logits == -jnp.inf, -cap, infinite)
+        logits = jnp.where(finite, capped, infinite)
         finite = jnp.isfinite(logits)
     if not is_off(temperature, 1.0):
         divisor = per_example("temperature", temperature, logits, axes, above=True)
@@ -195,25 +233,30 @@ def transformed(
     return logits
 
 
-def _adjustment(value: PerClass, like: Array, axes: tuple[int, ...]) -> Array:
-    name = "logit_adjustment"
-    return per_class(name, value, like, axes) if axes else per_logit(name, value, like)
-
-
 def not_ignored(labels: Array, ignore: Number | None, where: Array | None) -> Array | None:
     """Which examples exist: those of `where` whose label is not the one to ignore.
 
     Raises:
-        ValueError: `ignore` is not one number.
+        TypeError: `ignore` is a fraction, and the labels are integers.
+        ValueError: it is not one number.
     """
     if ignore is None:
         return where
     value = as_array("ignore", ignore)
     if value.ndim:
         raise ValueError(f"`ignore` must be one number, but {describe(value)} came.")
-    if labels.dtype.itemsize < 4 and not jnp.issubdtype(labels.dtype, jnp.floating):
-        labels = labels.astype(jnp.int32)  # −100 is no uint8
-    known = labels != value.astype(labels.dtype)
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        value = value.astype(labels.dtype)
+        known = jnp.where(jnp.isnan(value), ~jnp.isnan(labels), labels != value)
+    elif jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"`ignore` must be an integer for `labels` {describe(labels)}, but {describe(value)} "
+            "came."
+        )
+    else:
+        if labels.dtype.itemsize < 4:  # −100 is no uint8
+            labels = labels.astype(jnp.int32)
+        known = labels != value.astype(labels.dtype)
     return known if where is None else known & where
 
 

@@ -142,4 +142,8 @@ def weight_of_label(weights: Array, index: Array) -> Array:
 def weighed(losses: Array, weights: Array, index: Array) -> Array:
     """Losses times the weights of their labels; 0 where that is 0, unless the label is unknown."""
     weight = weight_of_label(weights, index)
-    return jnp.where((weight == 0) & (index >= 0), 0, weight * losses)
+    # An infinite loss, or one that is NaN, has no derivative in its weight.
+    finite = jnp.isfinite(losses)
+    product = weight * jnp.where(finite, losses, 0)
+    other = jnp.where((weight == 0) & (index >= 0), 0, losses)
+    return jnp.where(finite, product, other)

@@ -10,6 +10,7 @@ from .._arguments import (
     PerClass,
     PerExample,
     binary_numbers,
+    check_names,
     is_off,
     keep,
     per_example,
@@ -17,11 +18,11 @@ from .._arguments import (
     share,
 )
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ..numerics import log_sigmoid, log_softplus
-from ._log_sum import log, mixed
+from ..numerics import log_mixture, log_sigmoid, log_softplus, safe_log
 
 
 def _binary(
+    who: str,
     logits: ArrayLike,
     labels: ArrayLike,
     where: ArrayLike | None,
@@ -29,6 +30,7 @@ def _binary(
     **options: Unpack[BinaryOptions],
 ) -> Array:
     """A function of logits that are no NaN, and labels."""
+    check_names(f"logdomain.{who}", options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     x, undefined = x.astype(y.dtype), jnp.isnan(x)
     losses = function(jnp.where(undefined, 0, x), y)
@@ -89,9 +91,9 @@ def sigmoid_binary_cross_entropy(
             yes, no = ((1 - smoothing) * side + smoothing / 2 for side in (yes, no))
         if pos_weight is not None:
             yes = yes * positive_weight(pos_weight, yes)
-        return mixed(yes, log_softplus(-x), no, log_softplus(x))
+        return log_mixture(yes, log_softplus(-x), no, log_softplus(x))
 
-    return _binary(logits, labels, where, of, **options)
+    return _binary("sigmoid_binary_cross_entropy", logits, labels, where, of, **options)
 
 
 def sigmoid_focal_loss(
@@ -137,12 +139,12 @@ def sigmoid_focal_loss(
 
     def of(x: Array, y: Array) -> Array:
         focus = per_example("gamma", gamma, y)
-        cost = mixed(y, log_softplus(-x), 1 - y, log_softplus(x))
-        doubt = mixed(y, log_sigmoid(-x), 1 - y, log_sigmoid(x))
+        cost = log_mixture(y, log_softplus(-x), 1 - y, log_softplus(x))
+        doubt = log_mixture(y, log_sigmoid(-x), 1 - y, log_sigmoid(x))
         losses = cost + jnp.where(focus == 0, 0, focus * jnp.where(focus == 0, 0, doubt))
         if alpha is not None:
             weight = share("alpha", alpha, y)
-            losses = losses + log(weight * y + (1 - weight) * (1 - y))
+            losses = losses + safe_log(weight * y + (1 - weight) * (1 - y))
         return losses
 
-    return _binary(logits, labels, where, of, **options)
+    return _binary("sigmoid_focal_loss", logits, labels, where, of, **options)

@@ -12,6 +12,7 @@ from .._arguments import (
     PerClass,
     PerExample,
     ScoreOptions,
+    check_names,
     dense_rows,
     integer_rows,
     is_off,
@@ -23,11 +24,19 @@ from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
 from ..losses import log_odds
 from ..losses import softmax_cross_entropy as plain_dense
 from ..losses import softmax_cross_entropy_with_integer_labels as plain_integer
-from ..numerics import log1mexp, log_sigmoid, log_softplus, softplus
-from ._log_sum import log, log_sum, mixed
+from ..numerics import (
+    log1mexp,
+    log_mixture,
+    log_sigmoid,
+    log_softplus,
+    logaddexp,
+    safe_log,
+    softplus,
+)
 
 
 def _integer(
+    who: str,
     logits: ArrayLike,
     labels: ArrayLike,
     axis: Axis,
@@ -38,6 +47,7 @@ def _integer(
     **options: Unpack[BinaryOptions],
 ) -> Array:
     """A function of the label's log-odds, and its limits where those are infinite."""
+    check_names(f"logdomain.{who}", options, LogitOptions)
     z = log_odds(logits, labels, axis, where, **options)
     finite = jnp.isfinite(z)
     losses = function(jnp.where(finite, z, 0))
@@ -47,7 +57,7 @@ def _integer(
         return losses
     rows = integer_rows(logits, labels, axis, where, **options)
     weight = weight_of_label(rows.class_weights(class_weights), rows.labels)
-    log_weight = rows.per_example(log(weight))
+    log_weight = rows.per_example(safe_log(weight))
     nothing = (log_weight == -jnp.inf) & ~jnp.isnan(losses)
     return jnp.where(nothing, -jnp.inf, losses + jnp.where(nothing, 0, log_weight))
 
@@ -121,8 +131,8 @@ def softmax_cross_entropy(
     finite = jnp.isfinite(z)
     cost = jnp.where(finite, log_softplus(-jnp.where(finite, z, 0)), -z)
     known = ~jnp.isnan(rest)
-    likeliest = jnp.where(mass == 0, -jnp.inf, log(mass) + jnp.where(mass == 0, 0, cost))
-    losses = log_sum(jnp.where(known, likeliest, 0), jnp.where(known, log(rest), 0))
+    likeliest = jnp.where(mass == 0, -jnp.inf, safe_log(mass) + jnp.where(mass == 0, 0, cost))
+    losses = logaddexp(jnp.where(known, likeliest, 0), jnp.where(known, safe_log(rest), 0))
     return keep(rows.exist, jnp.where(known, losses, jnp.nan), -jnp.inf)
 
 
@@ -171,13 +181,20 @@ def softmax_cross_entropy_with_integer_labels(
         As `sigmoid_binary_cross_entropy`.
     """
     losses = _integer(
-        logits, labels, axis, where, lambda z: log_softplus(-z), lambda cost: cost, **options
+        "softmax_cross_entropy_with_integer_labels",
+        logits,
+        labels,
+        axis,
+        where,
+        lambda z: log_softplus(-z),
+        lambda cost: cost,
+        **options,
     )
     if is_off(label_smoothing, 0.0):
         return losses
     even = plain_integer(logits, labels, axis, where, label_smoothing=1.0, **options)
     smoothing = share("label_smoothing", label_smoothing, even)
-    return mixed(1 - smoothing, losses, smoothing, log(even))
+    return log_mixture(1 - smoothing, losses, smoothing, safe_log(even))
 
 
 def softmax_focal_loss_with_integer_labels(
@@ -223,7 +240,16 @@ def softmax_focal_loss_with_integer_labels(
     def focal(z: Array) -> Array:
         return jnp.asarray(gamma, z.dtype) * log_sigmoid(-z) + log_softplus(-z)
 
-    return _integer(logits, labels, axis, where, focal, lambda cost: cost, **options)
+    return _integer(
+        "softmax_focal_loss_with_integer_labels",
+        logits,
+        labels,
+        axis,
+        where,
+        focal,
+        lambda cost: cost,
+        **options,
+    )
 
 
 def generalized_cross_entropy_with_integer_labels(
@@ -277,7 +303,16 @@ def generalized_cross_entropy_with_integer_labels(
         power = jnp.asarray(q, cost.dtype)
         return jnp.where(power == 0, cost, -jnp.log(jnp.where(power == 0, 1, power)))
 
-    return _integer(logits, labels, axis, where, generalized, at_infinity, **options)
+    return _integer(
+        "generalized_cross_entropy_with_integer_labels",
+        logits,
+        labels,
+        axis,
+        where,
+        generalized,
+        at_infinity,
+        **options,
+    )
 
 
 def symmetric_cross_entropy_with_integer_labels(
@@ -331,10 +366,19 @@ def symmetric_cross_entropy_with_integer_labels(
 
     def symmetric(z: Array) -> Array:
         plain, bounded = parts(z)
-        return mixed(plain, log_softplus(-z), bounded, log_sigmoid(-z))
+        return log_mixture(plain, log_softplus(-z), bounded, log_sigmoid(-z))
 
     def at_infinity(cost: Array) -> Array:
         plain, bounded = parts(cost)
-        return jnp.where(plain == 0, log(bounded), cost)
+        return jnp.where(plain == 0, safe_log(bounded), cost)
 
-    return _integer(logits, labels, axis, where, symmetric, at_infinity, **options)
+    return _integer(
+        "symmetric_cross_entropy_with_integer_labels",
+        logits,
+        labels,
+        axis,
+        where,
+        symmetric,
+        at_infinity,
+        **options,
+    )

@@ -15,8 +15,13 @@ def _sums(
     losses, weights = weighed_losses("log_losses", log_losses, weights, where)
     weights = jnp.broadcast_to(weights, losses.shape)
     weights = jnp.where(weights >= 0, weights, jnp.nan)
-    losses = jnp.where(weights == 0, -jnp.inf, losses)
-    largest = jax.lax.stop_gradient(jnp.max(losses, initial=-jnp.inf))
+    counts = weights != 0
+    largest = jax.lax.stop_gradient(jnp.max(jnp.where(counts, losses, -jnp.inf), initial=-jnp.inf))
+    # What does not count is kept where it is finite, for it is the derivative in its weight.
+    absent = ~jnp.asarray(where) | (~counts & ~jnp.isfinite(losses))
+    losses = jnp.where(
+        absent, -jnp.inf, jnp.where(counts, losses, jnp.minimum(losses, largest + 80))
+    )
     # The exponential of what is infinite or equal to the largest is 0 or 1 without a difference.
     finite = jnp.isfinite(losses) | jnp.isnan(losses)
     shift = jnp.where(jnp.isfinite(largest), largest, 0)

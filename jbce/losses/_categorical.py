@@ -9,6 +9,7 @@ from .._arguments import (
     Number,
     PerClass,
     PerExample,
+    check_names,
     dense_rows,
     integer_rows,
     is_off,
@@ -117,7 +118,7 @@ def dense_cross_entropy(
     """`softmax_cross_entropy`, and `poly_loss_cross_entropy` for an `epsilon`."""
     rows = dense_rows(logits, labels, axis, where, **options)
     if is_off(epsilon, 0.0) and is_off(z_loss, 0.0):
-        return jnp.squeeze(dense_loss(rows.logits, rows.labels, axis=rows.axis), rows.axis)
+        return rows.per_example(dense_loss(rows.logits, rows.labels, axis=rows.axis))
     poly = rows.per_row(parameter("epsilon", epsilon, rows.like, (rows.axis,)))
     squared = rows.per_row(per_example("z_loss", z_loss, rows.like, (rows.axis,)))
     losses = dense_loss_with_options(rows.logits, rows.labels, poly, squared, axis=rows.axis)
@@ -264,6 +265,7 @@ def log_odds(
     Source:
         Good, Probability and the weighing of evidence (1950).
     """
+    check_names("log_odds", options, BinaryOptions)
     rows = integer_rows(logits, labels, axis, where, **options)
     if rows.logits.shape[rows.axis] == 0:
         return rows.per_example(jnp.full(rows.labels.shape, jnp.inf, rows.like.dtype))

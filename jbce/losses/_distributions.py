@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._arguments import PerExample, keep, split_where, transformed
-from .._exact import arithmetic_dtype
+from .._arguments import PerExample, keep, parameter, split_where, transformed
+from .._exact import arithmetic_dtype, rounded_product
 from .._typing import Array, ArrayLike, Axis, Bool, Float, as_axes, as_floating, check_same_shape
 from ..numerics import binary_negentropy, expm1mx, log_softmax, softmax
 from ._categorical import softmax_cross_entropy
@@ -61,7 +61,8 @@ def _pair(x: Array, t: Array, axes: tuple[int, ...]) -> _Pair:
     # Where logits differ by little, u, but for a common offset, d keeps the digits of u:
     # log q − log p = u − log Σ p·eᵘ, whatever the offset.
     finite = jnp.isfinite(x) & jnp.isfinite(t)
-    moved = jnp.where(finite, jnp.where(finite, x, 0) - jnp.where(finite, t, 0), 0)
+    first, second = (rounded_product(jnp.where(finite, a, 0)) for a in (x, t))
+    moved = jnp.where(finite, first - second, 0)
     moved = moved - jax.lax.stop_gradient(jnp.sum(p * moved, axis=axes, keepdims=True))
     is_near = jnp.all((jnp.abs(moved) < _NEAR) & (finite | ~(in_p | in_q)), axes, keepdims=True)
     small = jnp.where(is_near & both, moved, 0)
@@ -107,7 +108,11 @@ def softmax_cross_entropy_with_target_logits(
         1503.02531.
     """
     x, t, axes, examples = _both(logits, target_logits, axis, where)
-    return keep(examples, softmax_cross_entropy(x, softmax(t, axes), axes), 0)
+    undefined = jnp.any(jnp.isnan(t), axis=axes, keepdims=True)
+    probs = softmax(jnp.minimum(jnp.where(undefined, 0, t), jnp.finfo(t.dtype).max), axes)
+    # What the targets do not have is no variable: its cost may be infinite.
+    losses = softmax_cross_entropy(x, jnp.where(probs == 0, 0, probs), axes)
+    return keep(examples, jnp.where(jnp.squeeze(undefined, axes), jnp.nan, losses), 0)
 
 
 def softmax_kl_divergence(
@@ -252,4 +257,5 @@ def distillation_loss(
     """
     x, t, axes, examples = _both(logits, teacher_logits, axis, where, temperature)
     losses = _kl(x, t, axes)
-    return keep(examples, jnp.square(jnp.asarray(temperature, losses.dtype)) * losses, 0)
+    scale = parameter("temperature", temperature, losses)
+    return keep(examples, jnp.square(scale) * losses, 0)

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 from .._arguments import (
     BinaryOptions,
     LogitOptions,
-    Number,
     PerExample,
     binary_numbers,
+    check_names,
     keep,
     per_example,
     share,
 )
 from .._exact import elementwise
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
-from ..numerics import sigmoid, softplus
+from ..numerics import exprel, log_sigmoid, sigmoid, softplus
 from ._of_cost import of_cost, power
 
 Form = Callable[..., Array]
@@ -95,10 +95,15 @@ def _focal_slope(x: Array, y: Array, gamma: Array) -> Array:
 
 
 def _focal_composed(x: Array, y: Array, gamma: Array) -> Array:
-    doubt = y * sigmoid(-x) + (1 - y) * sigmoid(x)
-    easy = doubt == 0
+    # D^γ as exp(γ·log D), of which no derivative overflows; of a hard label, with r = 0 the mass of
+    # the other one, log D = log σ(±x) + log(1 − r + r·e^∓x)
+    hard = (y == 0) | (y == 1)
+    away, rest = jnp.where(y > 0.5, -x, x), jnp.where(y > 0.5, 1 - y, y)
+    rest = jnp.where(hard, rest, 0)
+    log_doubt = log_sigmoid(away) + jnp.log1p(rest * jnp.expm1(jnp.minimum(-away, 80)))
+    soft = jnp.log(jnp.where(hard, 1, y * sigmoid(-x) + (1 - y) * sigmoid(x)))
     cost = y * softplus(-x) + (1 - y) * softplus(x)
-    return jnp.where(easy, 0, power(jnp.where(easy, 1, doubt), gamma) * cost)
+    return jnp.exp(gamma * jnp.where(hard, log_doubt, soft)) * cost
 
 
 _focal_loss = _with_slope("sigmoid_focal_loss", _focal, _focal_slope, _focal_composed, 1)
@@ -151,14 +156,19 @@ def _asymmetric_slope(x: Array, y: Array, positive: Array, negative: Array, marg
 def _asymmetric_composed(
     x: Array, y: Array, positive: Array, negative: Array, margin: Array
 ) -> Array:
+    yes = jnp.exp(positive * log_sigmoid(-x)) * softplus(-x)
     p, n = sigmoid(x), sigmoid(-x)
-    sure = n == 0
-    yes = jnp.where(sure, 0, power(jnp.where(sure, 1, n), positive) * softplus(-x))
     counts = p > margin
-    s = jnp.where(counts, p - margin, 0.5)
-    shifted = jnp.where(s < 0.5, -jnp.log1p(-jnp.minimum(s, 0.5)), -jnp.log(n + margin))
-    cost = jnp.where(margin == 0, softplus(x), shifted)
-    return y * yes + (1 - y) * jnp.where(counts, power(s, negative) * cost, 0)
+    # log s and −log(1 − s) from those of p where the margin is little beside p, and beside n
+    little = counts & (2 * margin < p)
+    inverse = 1 + jnp.exp(jnp.minimum(-x, 80))
+    near = log_sigmoid(x) + jnp.log1p(-jnp.where(little, margin, 0) * inverse)
+    log_s = jnp.where(little, near, jnp.log(jnp.where(counts & ~little, p - margin, 1)))
+    odds = 1 + jnp.exp(jnp.minimum(x, 80))
+    small = margin * odds < 1
+    cost = softplus(x) - jnp.log1p(jnp.where(small, margin, 0) * odds)
+    cost = jnp.where(small, cost, -jnp.log(jnp.where(small, 1, n + margin)))
+    return y * yes + (1 - y) * jnp.where(counts, jnp.exp(negative * log_s) * cost, 0)
 
 
 _asymmetric_loss = _with_slope(
@@ -211,12 +221,14 @@ def sigmoid_focal_loss(
     Source:
         Lin et al., Focal loss for dense object detection (2017), arXiv 1708.02002.
     """
+    check_names("sigmoid_focal_loss", options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     focus = jnp.broadcast_to(per_example("gamma", gamma, y), y.shape)
     losses = _focal_loss(x, y, focus, dtype=y.dtype)
     if alpha is not None:
-        weight = share("alpha", alpha, y)
-        losses = _mixed(y, weight * losses, (1 - weight) * losses)
+        balance = share("alpha", alpha, y)
+        weight = balance * y + (1 - balance) * (1 - y)
+        losses = jnp.where((weight == 0) & jnp.isinf(losses), 0, weight * losses)
     return keep(where, losses, 0)
 
 
@@ -268,6 +280,7 @@ def asymmetric_loss(
     Source:
         Ridnik et al., Asymmetric loss for multi-label classification (2021), arXiv 2009.14119.
     """
+    check_names("asymmetric_loss", options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     given = (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative))
     parameters = [
@@ -280,7 +293,7 @@ def asymmetric_loss(
 def softmax_focal_loss_with_integer_labels(
     logits: Float[ArrayLike, "*shape"],
     labels: Integer[ArrayLike, "*batch"],
-    gamma: Number = 2.0,
+    gamma: PerExample = 2.0,
     axis: Axis = -1,
     where: Bool[ArrayLike, "..."] | None = None,
     **options: Unpack[LogitOptions],
@@ -320,6 +333,12 @@ def softmax_focal_loss_with_integer_labels(
     """
 
     def focal(cost: Array) -> Array:
-        return power(-jnp.expm1(-cost), gamma) * cost
+        # (1 − e^−c)^γ·c, of a small c as c^(γ + 1)·exprel(−c)^γ: no derivative overflows
+        focus = per_example("gamma", gamma, cost)
+        is_small = cost < 1
+        small, large = jnp.where(is_small, cost, 1), jnp.where(is_small, 1, cost)
+        of_small = jnp.power(small, focus + 1) * jnp.power(exprel(-small), focus)
+        return jnp.where(is_small, of_small, jnp.power(-jnp.expm1(-large), focus) * large)
 
+    check_names("softmax_focal_loss_with_integer_labels", options, LogitOptions)
     return of_cost(focal, lambda cost: cost, logits, labels, axis, where, **options)

@@ -4,15 +4,23 @@ from typing import Unpack
 
 import jax.numpy as jnp
 
-from .._arguments import LogitOptions, Number
+from .._arguments import (
+    LogitOptions,
+    PerExample,
+    check_names,
+    parameter,
+    per_example,
+    share,
+)
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer
+from ..numerics import exprel
 from ._of_cost import of_cost
 
 
 def generalized_cross_entropy_with_integer_labels(
     logits: Float[ArrayLike, "*shape"],
     labels: Integer[ArrayLike, "*batch"],
-    q: Number = 0.7,
+    q: PerExample = 0.7,
     axis: Axis = -1,
     where: Bool[ArrayLike, "..."] | None = None,
     **options: Unpack[LogitOptions],
@@ -32,13 +40,13 @@ def generalized_cross_entropy_with_integer_labels(
 
     Raises:
         TypeError: as the plain loss.
-        ValueError: as the plain loss.
+        ValueError: as the plain loss; `q` is not from 0 to 1.
 
     Edges:
         As `softmax_cross_entropy_with_integer_labels`, but a label that is impossible costs 1/q.
 
     Error:
-        float32: ≤ 6 ulp; −expm1(q·log p_y)/q.
+        float32: ≤ 6 ulp; c·(1 − e^−u)/u with u = q·c.
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,30 +59,27 @@ def generalized_cross_entropy_with_integer_labels(
         noisy labels (2018), arXiv 1805.07836.
     """
 
-    def power_of(cost: Array) -> tuple[Array, Array]:
-        power = jnp.asarray(q, cost.dtype)
-        return power, jnp.where(power == 0, 1, power)
-
     def generalized(cost: Array) -> Array:
-        power, safe = power_of(cost)
-        return jnp.where(power == 0, cost, -jnp.expm1(-safe * cost) / safe)
+        # (1 − e^−qc)/q = c·(1 − e^−u)/u with u = qc
+        return cost * exprel(-share("q", q, cost) * cost)
 
     def at_infinity(cost: Array) -> Array:
-        power, safe = power_of(cost)
-        return jnp.where(power == 0, cost, 1 / safe)
+        power = share("q", q, cost)
+        return jnp.where(power == 0, cost, 1 / jnp.where(power == 0, 1, power))
 
+    check_names("generalized_cross_entropy_with_integer_labels", options, LogitOptions)
     return of_cost(generalized, at_infinity, logits, labels, axis, where, **options)
 
 
 def symmetric_cross_entropy_with_integer_labels(
     logits: Float[ArrayLike, "*shape"],
     labels: Integer[ArrayLike, "*batch"],
-    alpha: Number = 1.0,
-    beta: Number = 1.0,
+    alpha: PerExample = 1.0,
+    beta: PerExample = 1.0,
     axis: Axis = -1,
     where: Bool[ArrayLike, "..."] | None = None,
     *,
-    log_zero: Number = -4.0,
+    log_zero: PerExample = -4.0,
     **options: Unpack[LogitOptions],
 ) -> Float[Array, "*batch"]:
     """α·cross-entropy + β·reverse cross-entropy −Σ p·log q, with log 0 cut at `log_zero`.
@@ -115,12 +120,17 @@ def symmetric_cross_entropy_with_integer_labels(
         1908.06112.
     """
 
+    def weights(cost: Array) -> tuple[Array, Array]:
+        height = parameter("log_zero", log_zero, cost)
+        return per_example("alpha", alpha, cost), -per_example("beta", beta, cost) * height
+
     def symmetric(cost: Array) -> Array:
-        plain, reverse, height = (jnp.asarray(a, cost.dtype) for a in (alpha, beta, log_zero))
-        return plain * cost - reverse * height * -jnp.expm1(-cost)
+        plain, bounded = weights(cost)
+        return plain * cost + bounded * -jnp.expm1(-cost)
 
     def at_infinity(cost: Array) -> Array:
-        plain, reverse, height = (jnp.asarray(a, cost.dtype) for a in (alpha, beta, log_zero))
-        return jnp.where(plain == 0, -reverse * height, plain * cost)
+        plain, bounded = weights(cost)
+        return jnp.where(plain == 0, bounded, cost)
 
+    check_names("symmetric_cross_entropy_with_integer_labels", options, LogitOptions)
     return of_cost(symmetric, at_infinity, logits, labels, axis, where, **options)

@@ -105,7 +105,7 @@ def _clipped(probs: Array, epsilon: Number) -> Array:
     if is_off(epsilon, 0.0):
         return probs
     probs = probs.astype(arithmetic_dtype(probs.dtype))
-    least = within("epsilon", parameter("epsilon", epsilon, probs), 0.0, 0.5)
+    least = within("epsilon", epsilon, parameter("epsilon", epsilon, probs), 0.0, 0.5)
     inside = (probs >= 0) & (probs <= 1)
     return jnp.where(inside, jnp.clip(probs, least, 1 - least), probs)
 

@@ -2,9 +2,17 @@
 
 from typing import Unpack
 
-import jax.numpy as jnp
+import jax
 
-from .._arguments import DenseOptions, Number, PerExample, within
+from .._arguments import (
+    DenseOptions,
+    PerExample,
+    check_names,
+    per_class,
+    share,
+    within,
+)
+from .._exact import arithmetic_dtype
 from .._typing import (
     Array,
     ArrayLike,
@@ -13,9 +21,12 @@ from .._typing import (
     Float,
     Integer,
     Real,
+    as_axes,
     as_floating,
     as_real,
+    describe,
 )
+from ..numerics import safe_log
 from ._categorical import (
     dense_cross_entropy,
     softmax_cross_entropy,
@@ -64,10 +75,14 @@ def balanced_softmax_loss_with_integer_labels(
         Ren et al., Balanced meta-softmax for long-tailed visual recognition (2020), arXiv
         2007.10740; Menon et al., Long-tail learning via logit adjustment (2021), arXiv 2007.07314.
     """
-    counts = as_real("class_counts", class_counts).astype(jnp.float32)
-    counts = within("class_counts", counts, 0.0)
+    x = as_floating("logits", logits)
+    like = jax.ShapeDtypeStruct(x.shape, arithmetic_dtype(x.dtype))
+    per_class("class_counts", class_counts, like, as_axes("logits", axis, x.ndim))
+    counts = as_real("class_counts", class_counts).astype(like.dtype)
+    counts = within("class_counts", class_counts, counts, 0.0)
+    adjustment = safe_log(counts)
     return softmax_cross_entropy_with_integer_labels(
-        logits, labels, axis, where, logit_adjustment=jnp.log(counts)
+        x, labels, axis, where, logit_adjustment=adjustment
     )
 
 
@@ -111,6 +126,7 @@ def poly_loss_cross_entropy(
         Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions
         (2022), arXiv 2204.12511.
     """
+    check_names("poly_loss_cross_entropy", options, DenseOptions)
     return dense_cross_entropy(logits, labels, axis, where, epsilon=epsilon, **options)
 
 
@@ -151,11 +167,12 @@ def safe_softmax_cross_entropy(
     Source:
         As there.
     """
+    check_names("safe_softmax_cross_entropy", options, DenseOptions)
     return softmax_cross_entropy(logits, labels, axis, where, **options)
 
 
 def smooth_labels(
-    labels: Float[ArrayLike, "*batch classes"], alpha: Number
+    labels: Float[ArrayLike, "*batch classes"], alpha: PerExample
 ) -> Float[Array, "*batch classes"]:
     """(1 − α)·labels + α/num_classes: labels that are less sure.
 
@@ -186,7 +203,7 @@ def smooth_labels(
         1512.00567.
     """
     labels = as_floating("labels", labels)
-    if isinstance(alpha, float | int) and not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha` must be from 0 to 1, but {alpha} came.")
-    share = jnp.asarray(alpha, labels.dtype)
-    return (1 - share) * labels + share / labels.shape[-1]
+    if labels.ndim == 0:
+        raise ValueError(f"`labels` must have a class axis, but {describe(labels)} came.")
+    mixed = share("alpha", alpha, labels, (labels.ndim - 1,))
+    return (1 - mixed) * labels + mixed / labels.shape[-1]

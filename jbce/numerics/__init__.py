@@ -2,6 +2,9 @@
 
 from ._entropy import binary_entropy as binary_entropy
 from ._entropy import entropy as entropy
+from ._log_sum import log_mixture as log_mixture
+from ._log_sum import logaddexp as logaddexp
+from ._log_sum import safe_log as safe_log
 from ._logistic import log_sigmoid as log_sigmoid
 from ._logistic import logistic_density as logistic_density
 from ._logistic import sigmoid as sigmoid
@@ -14,6 +17,7 @@ from ._probability import logit as logit
 from ._probability import xlogy as xlogy
 from ._small import binary_negentropy as binary_negentropy
 from ._small import expm1mx as expm1mx
+from ._small import exprel as exprel
 from ._small import log_softplus as log_softplus
 from ._softmax import log_softmax as log_softmax
 from ._softmax import logsumexp as logsumexp

@@ -1,6 +1,8 @@
 """What divergences and log-domain losses are made of: near 0 each is small, and none cancels."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
@@ -16,6 +18,36 @@ def _expm1mx(x: Array) -> Array:
     near = jnp.clip(x, -1, 1)
     series = near * near * polynomial(_COEFFICIENTS, near)
     return jnp.where(jnp.abs(x) < 1, series, jnp.expm1(x) - jnp.minimum(x, jnp.finfo(x.dtype).max))
+
+
+@functools.cache
+def _moment(n: int) -> Callable[..., Array]:
+    """∫ tⁿ·e^(xt) dt from 0 to 1, whose derivative is the next: exprel and its derivatives."""
+    terms = tuple(1 / (math.factorial(k) * (n + k + 1)) for k in range(24))
+
+    def form(x: Array) -> Array:
+        series = polynomial(terms, jnp.clip(x, -2, 2))
+        safe = jnp.where(jnp.abs(x) < 2, 2, x)
+        half = jnp.exp(safe / 2)  # the power may overflow where the quotient does not
+        share = half / safe * half
+        value = jnp.where(safe > 40, share, jnp.expm1(jnp.minimum(safe, 40)) / safe)
+        for k in range(1, n + 1):
+            value = share - k * value / safe
+        value = jnp.where(share == jnp.inf, share, value)
+        return jnp.where(jnp.abs(x) < 2, series, value)
+
+    def defined(x: Array) -> Array:
+        value = (jnp.exp(x) - 1) / x
+        for k in range(1, n + 1):
+            value = (jnp.exp(x) - k * value) / x
+        return value
+
+    return elementwise(
+        "exprel" if n == 0 else f"exprel_derivative_{n}",
+        lambda x, dtype: _moment(n + 1)(x, dtype=dtype),
+        definition=defined,
+        **by_precision(float64=form, float32=form, float16=form),
+    )
 
 
 _expm1_call = elementwise(
@@ -111,6 +143,37 @@ _log_softplus_call = elementwise(
 def _bend_slope(x: Array) -> Array:
     product = _slope_call(x, dtype=x.dtype) * _bend_call(x, dtype=x.dtype)
     return -logistic_density(x) - product
+
+
+def exprel(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """(eˣ − 1)/x, and 1 at 0.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        An array of the shape and dtype of `x`. Its n-th derivative is ∫ tⁿ·e^(xt) dt from 0 to 1.
+
+    Raises:
+        TypeError: `x` is not floating point.
+
+    Edges:
+        0 at −inf, inf at inf, NaN at NaN.
+
+    Error:
+        ≤ 0.501 ulp in float32, value and derivative; 8 in float64, and in float32 where a platform
+        has no float64.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> exprel(jnp.array([0.0, -1e9])), jax.grad(exprel)(0.0)
+        (Array([1.e+00, 1.e-09], dtype=float32), Array(0.5, dtype=float32, weak_type=True))
+
+    Source:
+        `scipy.special.exprel`.
+    """
+    x = as_floating("x", x)
+    return _moment(0)(x, dtype=x.dtype)
 
 
 def expm1mx(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
