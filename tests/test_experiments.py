@@ -121,8 +121,9 @@ def test_every_setting_is_explained(name, capsys):
     assert dataclasses.fields(module.Config)
     for field in dataclasses.fields(module.Config):
         option = field.name.replace("_", "-")
-        # "--size INT Of what.", or "--write, --no-write Whether to."
-        assert re.search(rf"--{option} \w+ [A-Z]|--no-{option} [A-Z]", text), field.name
+        # "--size INT Of what.", "--data {this,that} Which.", or "--write, --no-write Whether to."
+        shown = rf"--{option} (\w+|\{{[\w,]+\}}) [A-Z]|--no-{option} [A-Z]"
+        assert re.search(shown, text), field.name
     assert module.Config.__dataclass_params__.frozen
 
 
@@ -281,7 +282,7 @@ def test_the_losses_are_timed(tmp_path, capsys, monkeypatch):
     sizes = ["--size", "1000", "--shrink", "65536", "--rounds", "1", "--mean-of", "1000"]
     assert main(["benchmark", "losses", *sizes, "--no-warm"], runs=tmp_path) == 0
     rows = json.loads((tmp_path / "benchmark" / "losses.json").read_text())["rows"]
-    assert {row["rival"] for row in rows} == {"Optax", ""}
+    assert {row["rival"] for row in rows} == {"Optax", "the plain loss", ""}
     assert all(row["value"] >= 0 and row["met"] in (True, False, None) for row in rows)
     assert rows[-1]["name"].startswith("mean of 1,000 losses") and rows[-1]["met"]
 
