@@ -134,3 +134,12 @@ def one_axis(x: Array, axes: tuple[int, ...]) -> tuple[Array, int]:
     x = x.transpose(*front, *axes)
     batch, classes = x.shape[: len(front)], x.shape[len(front) :]
     return x.reshape(*batch, math.prod(classes)), len(front)
+
+
+def several_axes(rows: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """What `one_axis` made of an array of that shape, back in the shape."""
+    if len(axes) == 1:
+        return rows
+    order = [*(a for a in range(len(shape)) if a not in axes), *axes]
+    rows = rows.reshape([shape[a] for a in order])
+    return rows.transpose([order.index(a) for a in range(len(shape))])

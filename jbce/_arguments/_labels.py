@@ -43,6 +43,11 @@ def class_index(labels: Array, num_classes: int) -> Array:
     return jnp.where(known, labels, 0).astype(jnp.int32) - (~known).astype(jnp.int32)
 
 
+def is_class(x: Array, index: Array, axis: int) -> Array:
+    """Per class of rows, whether it is the one of `index`, which keeps the class axis."""
+    return jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) == index
+
+
 def keep(where: Array | None, values: Array, otherwise: int | float) -> Array:
     """The values that `where` keeps, `otherwise` in the place of the others."""
     return values if where is None else jnp.where(where, values, otherwise)

@@ -121,8 +121,7 @@ def dense_rows(
     if not jnp.issubdtype(labels.dtype, jnp.floating):
         labels = labels.astype(dtype)
     elif not is_off(label_smoothing, 0.0) or class_weights is not None:
-        wider = max(arithmetic_dtype(labels.dtype), dtype, key=lambda dtype: dtype.itemsize)
-        labels = labels.astype(wider)
+        labels = labels.astype(arithmetic_dtype(labels.dtype, dtype))
     logits, labels, examples = leave_out(logits, labels, axes, where)
     logits = transformed(logits, axes, soft_cap, temperature, logit_adjustment)
     if not is_off(label_smoothing, 0.0):

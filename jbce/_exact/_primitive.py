@@ -166,9 +166,10 @@ def _is_integer(array: Array) -> bool:
     return bool(jnp.issubdtype(array.dtype, jnp.integer))
 
 
-def arithmetic_dtype(dtype: Any) -> Any:
-    """The dtype that a function computes in: float32 for 16-bit numbers."""
-    return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
+def arithmetic_dtype(*dtypes: Any) -> Any:
+    """The dtype that a function computes in: the widest, and float32 for 16-bit numbers."""
+    widest = max(map(jnp.dtype, dtypes), key=lambda dtype: dtype.itemsize)
+    return widest if widest.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 def by_precision(

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from .._arguments import binary_numbers, dense_rows, integer_rows, keep
+from .._arguments import binary_numbers, dense_rows, integer_rows, is_class, keep
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real, as_axes
 from ..numerics import one_minus_softmax, sigmoid, softmax
 
@@ -103,8 +103,7 @@ def softmax_gradient_norm_with_integer_labels(
     x = rows.logits.astype(rows.like.dtype)
     if x.shape[rows.axis] == 0:
         return rows.per_example(jnp.zeros(rows.labels.shape, x.dtype))
-    classes = [-1 if a == rows.axis else 1 for a in range(x.ndim)]
-    is_label = jnp.arange(x.shape[rows.axis]).reshape(classes) == rows.labels
+    is_label = is_class(x, rows.labels, rows.axis)
     others = softmax(jnp.where(is_label, -jnp.inf, x), rows.axis)
     doubt = jnp.sum(
         jnp.where(is_label, one_minus_softmax(x, rows.axis), 0), rows.axis, keepdims=True

@@ -18,6 +18,7 @@ from .._typing import (
     as_floating,
     check_same_shape,
     one_axis,
+    several_axes,
 )
 from ..numerics import logistic_density, one_minus_softmax, softmax, softmax_tangent
 
@@ -59,7 +60,7 @@ def sigmoid_hessian_product(
 def _pair(logits: ArrayLike, vectors: ArrayLike) -> tuple[Array, Array]:
     x, v = as_floating("logits", logits), as_floating("vectors", vectors)
     check_same_shape("vectors", v, "logits", x)
-    dtype = max(map(arithmetic_dtype, (x.dtype, v.dtype)), key=lambda dtype: dtype.itemsize)
+    dtype = arithmetic_dtype(x.dtype, v.dtype)
     return x.astype(dtype), v.astype(dtype)
 
 
@@ -75,14 +76,9 @@ def _rows(
     v = jnp.where(x == -jnp.inf, 0, v)  # what does not exist does not move
     axes = as_axes("logits", axis, x.ndim)
     rows, row_axis = one_axis(x, axes)
-    shape = x.shape
 
     def back(values: Array) -> Array:
-        if len(axes) == 1:
-            return values
-        order = [*(a for a in range(len(shape)) if a not in axes), *axes]
-        values = values.reshape([shape[a] for a in order])
-        return values.transpose([order.index(a) for a in range(len(shape))])
+        return several_axes(values, x.shape, axes)
 
     return rows, one_axis(v, axes)[0], row_axis, back
 

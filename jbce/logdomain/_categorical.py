@@ -15,6 +15,7 @@ from .._arguments import (
     check_names,
     dense_rows,
     integer_rows,
+    is_class,
     is_off,
     keep,
     share,
@@ -119,11 +120,8 @@ def softmax_cross_entropy(
     x, q = rows.logits.astype(rows.like.dtype), rows.labels.astype(rows.like.dtype)
     if x.shape[rows.axis] == 0:
         return jnp.full([n for a, n in enumerate(x.shape) if a != rows.axis], -jnp.inf, x.dtype)
-    best = jnp.argmax(x, rows.axis, keepdims=True)
-    is_best = (
-        jnp.arange(x.shape[rows.axis]).reshape([-1 if a == rows.axis else 1 for a in range(x.ndim)])
-        == best
-    )
+    best = jnp.argmax(x, rows.axis, keepdims=True).astype(jnp.int32)
+    is_best = is_class(x, best, rows.axis)
     mass = jnp.sum(jnp.where(is_best, q, 0), rows.axis)
     rest = plain_dense(x, jnp.where(is_best, 0, q), rows.axis)
     z = log_odds(x, jnp.squeeze(best, rows.axis), rows.axis)

@@ -25,7 +25,7 @@ def _both(
     axes = as_axes("logits", axis, x.ndim)
     classes, examples = split_where(where, x, axes)
     wide = None if examples is None else jnp.expand_dims(examples, axes)
-    dtype = max(map(arithmetic_dtype, (x.dtype, t.dtype)), key=lambda dtype: dtype.itemsize)
+    dtype = arithmetic_dtype(x.dtype, t.dtype)
     x, t = (
         transformed(
             keep(classes, keep(wide, a.astype(dtype), 0), -jnp.inf), axes, None, temperature, None

@@ -25,7 +25,7 @@ def _arrays(
     q = as_floating(name, targets)
     check_same_shape(name, q, "log_predictions", p)
     axes = tuple(range(p.ndim)) if axis is None else as_axes("log_predictions", axis, p.ndim)
-    dtype = jnp.promote_types(arithmetic_dtype(p.dtype), arithmetic_dtype(q.dtype))
+    dtype = arithmetic_dtype(p.dtype, q.dtype)
     return p.astype(dtype), q.astype(dtype), axes
 
 

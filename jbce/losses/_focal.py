@@ -19,7 +19,7 @@ from .._arguments import (
 from .._exact import elementwise
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
 from ..numerics import exprel, log_sigmoid, sigmoid, softplus
-from ._of_cost import of_cost, power
+from ._of_cost import of_cost
 
 Form = Callable[..., Array]
 
@@ -82,7 +82,7 @@ def _focal_parts(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
 
 def _focal(x: Array, y: Array, gamma: Array) -> Array:
     _, part, log, doubt = _focal_parts(x, y)
-    return power(doubt, gamma) * (log + jnp.where(part == 0, 0, jnp.abs(x) * part))
+    return jnp.power(doubt, gamma) * (log + jnp.where(part == 0, 0, jnp.abs(x) * part))
 
 
 def _focal_slope(x: Array, y: Array, gamma: Array) -> Array:
@@ -91,7 +91,7 @@ def _focal_slope(x: Array, y: Array, gamma: Array) -> Array:
     density = e / ((1 + e) * (1 + e))
     relative = (1 - 2 * y) * jnp.where(doubt == 0, 1, density / jnp.where(doubt == 0, 1, doubt))
     residual = jnp.where(x > 0, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
-    return power(doubt, gamma) * (gamma * relative * cost + residual)
+    return jnp.power(doubt, gamma) * (gamma * relative * cost + residual)
 
 
 def _focal_composed(x: Array, y: Array, gamma: Array) -> Array:
@@ -140,16 +140,16 @@ def _mixed(y: Array, yes: Array, no: Array) -> Array:
 
 def _asymmetric(x: Array, y: Array, positive: Array, negative: Array, margin: Array) -> Array:
     of = _sides(x, margin)
-    return _mixed(y, power(of.n, positive) * of.yes, power(of.s, negative) * of.no)
+    return _mixed(y, jnp.power(of.n, positive) * of.yes, jnp.power(of.s, negative) * of.no)
 
 
 def _asymmetric_slope(x: Array, y: Array, positive: Array, negative: Array, margin: Array) -> Array:
     largest = jnp.finfo(x.dtype).max
     of = _sides(jnp.clip(x, -largest, largest), margin)
-    yes = -power(of.n, positive) * (positive * of.p * of.yes + of.n)
+    yes = -jnp.power(of.n, positive) * (positive * of.p * of.yes + of.n)
     safe = jnp.where(of.s == 0, 1, of.s)
     rate = jnp.where(margin == 0, of.p, of.p * of.n / jnp.maximum(of.n + margin, 1e-30))
-    no = power(safe, negative) * (negative * of.p * of.n * of.no / safe + rate)
+    no = jnp.power(safe, negative) * (negative * of.p * of.n * of.no / safe + rate)
     return _mixed(y, yes, jnp.where(of.s == 0, 0, no))
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from .._arguments import is_class
 from .._exact import (
     Row,
     arithmetic_dtype,
@@ -48,16 +48,11 @@ def at_label(x: Array, labels: Array, axis: int) -> Array:
     return jnp.take_along_axis(x, jnp.maximum(labels, 0), axis, mode="clip")
 
 
-def is_label_of(x: Array, labels: Array, axis: int) -> Array:
-    """Per class, whether it is the label."""
-    return jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) == labels
-
-
 def leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> LabelLeftOut:
     """Summarises rows."""
     row = row_of(x, axis, double)
     label_logit = at_label(row.x, labels, axis)
-    is_label = is_label_of(x, labels, axis)
+    is_label = is_class(x, labels, axis)
     others = jnp.where(is_label, 0, row.exp_margin(row.x))
     return LabelLeftOut(
         row=row,
@@ -125,7 +120,7 @@ def _definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
     exp = jnp.exp(x)
     whole = jnp.sum(exp, axis=axis, keepdims=True)
     loss = jnp.log(whole) - at_label(x, labels, axis)
-    residual = exp / whole - is_label_of(x, labels, axis).astype(x.dtype)
+    residual = exp / whole - is_class(x, labels, axis).astype(x.dtype)
     known = labels >= 0
     return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
 
@@ -154,7 +149,7 @@ integer_loss = exact_primitive(
 
 
 def _others(x: Array, labels: Array, axis: int) -> Array:
-    return jnp.where(is_label_of(x, labels, axis), -jnp.inf, x)
+    return jnp.where(is_class(x, labels, axis), -jnp.inf, x)
 
 
 def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
@@ -178,7 +173,7 @@ def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: in
     log_odds_value = log_odds_of_label(x, labels, axis=axis)
     x, tangent = x.astype(log_odds_value.dtype), tangents[0].astype(log_odds_value.dtype)
     others = softmax(_others(x, labels, axis), axis=axis)
-    slope = jnp.where(is_label_of(x, labels, axis), 1, -others)
+    slope = jnp.where(is_class(x, labels, axis), 1, -others)
     slope = jnp.where(jnp.isnan(log_odds_value), 0, slope)  # of a NaN logit no trace
     slope = jnp.where(labels >= 0, slope, jnp.nan)
     return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)

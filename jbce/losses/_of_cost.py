@@ -14,11 +14,6 @@ from .._typing import Array, ArrayLike, Axis
 from ._categorical import softmax_cross_entropy_with_integer_labels
 
 
-def power(base: Array, exponent: ArrayLike) -> Array:
-    """base^exponent, in the dtype of the base."""
-    return jnp.power(base, jnp.asarray(exponent, base.dtype))
-
-
 def of_cost(
     function: Callable[[Array], Array],
     at_infinity: Callable[[Array], Array],

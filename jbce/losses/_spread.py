@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._arguments import is_class
 from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, softmax, softmax_tangent
@@ -14,7 +15,6 @@ from ._integer import (
     finished,
     integer_loss,
     integer_loss_and_residual,
-    is_label_of,
     leave_label_out,
     undefined,
 )
@@ -202,7 +202,7 @@ def _definition(
     linear = jnp.sum(w * jnp.where(exists, x, 0), axis=axis, keepdims=True)
     loss = a * (lse - at_label(x, labels, axis)) + each * (weight * lse - linear) + z * lse * lse
     residual = (a + each * weight + 2 * z * lse) * exp / whole
-    residual = residual - a * is_label_of(x, labels, axis).astype(dtype) - each * w
+    residual = residual - a * is_class(x, labels, axis).astype(dtype) - each * w
     known = labels >= 0
     return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
 

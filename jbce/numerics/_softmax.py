@@ -18,6 +18,7 @@ from .._typing import (
     as_floating,
     check_same_shape,
     one_axis,
+    several_axes,
 )
 
 # With m the maximum, d = x − m, E = exp(d) and tail = ΣE over all entries but one maximum:
@@ -186,14 +187,7 @@ def rows_of(
 
 def _unrow(rows: Array, x: Array, axis: Axis) -> Array:
     """Rows back in the shape of the array that they come from."""
-    axes = as_axes("x", axis, x.ndim)
-    if len(axes) == 1:
-        return rows
-    front = [a for a in range(x.ndim) if a not in axes]
-    order = [*front, *axes]
-    return rows.reshape([x.shape[a] for a in order]).transpose(
-        [order.index(a) for a in range(x.ndim)]
-    )
+    return several_axes(rows, x.shape, as_axes("x", axis, x.ndim))
 
 
 def logsumexp(
