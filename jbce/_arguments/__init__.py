@@ -26,6 +26,7 @@ from ._options import per_example as per_example
 from ._options import positive_weight as positive_weight
 from ._options import share as share
 from ._options import transformed as transformed
+from ._options import weights_of_classes as weights_of_classes
 from ._options import within as within
 from ._reduction import weighed_losses as weighed_losses
 from ._rows import dense_rows as dense_rows

@@ -65,7 +65,7 @@ def where_of_examples(
 
 
 def split_where(
-    where: ArrayLike | None, logits: Array, axes: tuple[int, ...]
+    where: ArrayLike | None, logits: Array | jax.ShapeDtypeStruct, axes: tuple[int, ...]
 ) -> tuple[Array | None, Array | None]:
     """`where` over classes and `where` over examples; one of them, told by its shape.
 

@@ -9,6 +9,7 @@ from ._pair import log1p_of_unit_pair as log1p_of_unit_pair
 from ._pair import single as single
 from ._pair import two_sum as two_sum
 from ._primitive import Form as Form
+from ._primitive import alike as alike
 from ._primitive import arithmetic_dtype as arithmetic_dtype
 from ._primitive import by_precision as by_precision
 from ._primitive import elementwise as elementwise

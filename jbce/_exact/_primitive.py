@@ -99,7 +99,7 @@ def exact_primitive(
         )
 
     def call(*arrays: Array, **params: Any) -> Any:
-        return primitive.bind(*_alike(arrays), **params)
+        return primitive.bind(*alike(arrays), **params)
 
     return call
 
@@ -110,7 +110,7 @@ def _float64_of(arrays: Sequence[Any]) -> contextlib.AbstractContextManager[Any]
     return jax.enable_x64(True) if is_double else contextlib.nullcontext()
 
 
-def _alike(arrays: Sequence[Array]) -> Sequence[Array]:
+def alike(arrays: Sequence[Array]) -> Sequence[Array]:
     """Arrays that vary over the same axes of a `shard_map`.
 
     One that does not vary and meets one that does has a gradient that is a sum over the axis. What

@@ -1,6 +1,7 @@
 """Losses that count easy examples less."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -27,20 +28,39 @@ Form = Callable[..., Array]
 # one exponential; what else is differentiated is the same function, composed of exact ones.
 
 
-def _with_slope(name: str, value: Form, slope: Form, composed: Form, parameters: int) -> Form:
-    def of(form: Form, at_nan: float) -> Form:
+def _with_slope(
+    name: str,
+    value: Form,
+    slope: Form,
+    composed: Form,
+    parameters: int,
+    hard: Callable[..., tuple[Array, Array]] | None = None,
+) -> Form:
+    """`hard` gives value and slope of labels that are 0 or 1, at half the work."""
+
+    def of(form: Form, at_nan: float, of_hard: Form | None = None) -> dict[str, Any]:
         def formed(x: Array, *others: Array, dtype: Any) -> Array:
             x, *rest = (array.astype(dtype) for array in (x, *others))
             return jnp.where(jnp.isnan(x), at_nan, form(jnp.where(jnp.isnan(x), 0, x), *rest))
 
-        return formed
+        if of_hard is None:
+            return {"form": formed}
+        formed_of_hard = of(of_hard, at_nan)["form"]
+
+        def chosen(x: Array, y: Array, *others: Array, dtype: Any) -> Array:
+            are_hard = jnp.all((y == 0) | (y == 1))
+            forms = (partial(f, dtype=dtype) for f in (formed_of_hard, formed))
+            return jax.lax.cond(are_hard, *forms, x, y, *others)
+
+        # An accelerator waits for its memory and not for logarithms: there is nothing to choose.
+        return {"form": formed, "platforms": {"cpu": chosen}}
 
     def finite(x: Array, *others: Array) -> Array:
         largest = jnp.finfo(x.dtype).max
         result = composed(jnp.clip(jnp.where(jnp.isnan(x), 0, x), -largest, largest), *others)
         return jnp.where(jnp.isnan(x), 0, result)
 
-    def partial(function: Form, i: int) -> Form:
+    def derivative(function: Form, i: int) -> Form:
         def along(*arrays: Array, dtype: Any) -> Array:
             numbers = tuple(array.astype(dtype) for array in arrays)
             one = tuple(jnp.full(a.shape, float(i == k), dtype) for k, a in enumerate(numbers))
@@ -49,21 +69,21 @@ def _with_slope(name: str, value: Form, slope: Form, composed: Form, parameters:
         return along
 
     def in_x(*arrays: Array) -> Array:
-        return partial(finite, 0)(*arrays, dtype=arrays[0].dtype)
+        return derivative(finite, 0)(*arrays, dtype=arrays[0].dtype)
 
     arguments = range(2 + parameters)
     slope_call = elementwise(
         f"{name}_slope",
-        *(partial(in_x, i) for i in arguments),
+        *(derivative(in_x, i) for i in arguments),
         definition=in_x,
-        form=of(slope, 0.0),
+        **of(slope, 0.0, hard and (lambda *arrays: hard(*arrays)[1])),
     )
     return elementwise(
         name,
         slope_call,
-        *(partial(finite, i) for i in arguments[1:]),
+        *(derivative(finite, i) for i in arguments[1:]),
         definition=composed,
-        form=of(value, jnp.nan),
+        **of(value, jnp.nan, hard and (lambda *arrays: hard(*arrays)[0])),
     )
 
 
@@ -153,6 +173,32 @@ def _asymmetric_slope(x: Array, y: Array, positive: Array, negative: Array, marg
     return _mixed(y, yes, jnp.where(of.s == 0, 0, no))
 
 
+def _asymmetric_hard(
+    x: Array, y: Array, positive: Array, negative: Array, margin: Array
+) -> tuple[Array, Array]:
+    # With u = ∓x both sides are s^γ·−log(1 − s), s = max(σ(u) − m, 0), with no margin for y = 1.
+    yes = y == 1
+    u, m = jnp.where(yes, -x, x), jnp.where(yes, 0, margin)
+    gamma = jnp.where(yes, positive, negative)
+    e = jnp.exp(-jnp.abs(u))
+    p, n = jnp.where(u > 0, 1, e) / (1 + e), jnp.where(u > 0, e, 1) / (1 + e)
+    s = jnp.maximum(p - m, 0)
+    counts = s > 0
+    # One logarithm for all, that of w = 1 + v, to which is added what w lost of v.
+    plain, little = m == 0, s < 0.5
+    v = jnp.where(plain, e, -s)
+    w = jnp.where(plain | little, 1 + v, n + m)
+    log = jnp.log(w) + jnp.where(plain | little, (v - (w - 1)) / w, 0)
+    no = jnp.where(plain, log + jnp.maximum(u, 0), -log)
+    log_s = jnp.log(jnp.where(counts, s, 1))
+    power = jnp.where(counts, jnp.exp(gamma * log_s), (gamma == 0).astype(x.dtype))
+    cost = jnp.minimum(no, jnp.finfo(x.dtype).max)
+    rate = jnp.where(plain, p, p * n / jnp.where(plain, 1, w))
+    slope = power * (gamma * p * n * cost / jnp.where(counts, s, 1) + rate)
+    slope = jnp.where(counts, slope, 0)
+    return jnp.where(power == 0, 0, power * no), jnp.where(yes, -slope, slope)
+
+
 def _asymmetric_composed(
     x: Array, y: Array, positive: Array, negative: Array, margin: Array
 ) -> Array:
@@ -172,8 +218,14 @@ def _asymmetric_composed(
 
 
 _asymmetric_loss = _with_slope(
-    "asymmetric_loss", _asymmetric, _asymmetric_slope, _asymmetric_composed, 3
+    "asymmetric_loss", _asymmetric, _asymmetric_slope, _asymmetric_composed, 3, _asymmetric_hard
 )
+
+
+def _parameter(name: str, value: PerExample, y: Array) -> Array:
+    """A number of the rank of `y`: XLA CPU would write it to memory as an array of its shape."""
+    array = per_example(name, value, y)
+    return array if array.ndim else jnp.reshape(array, (1,) * y.ndim)
 
 
 def sigmoid_focal_loss(
@@ -223,8 +275,7 @@ def sigmoid_focal_loss(
     """
     check_names("sigmoid_focal_loss", options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
-    focus = jnp.broadcast_to(per_example("gamma", gamma, y), y.shape)
-    losses = _focal_loss(x, y, focus, dtype=y.dtype)
+    losses = _focal_loss(x, y, _parameter("gamma", gamma, y), dtype=y.dtype)
     if alpha is not None:
         balance = share("alpha", alpha, y)
         weight = balance * y + (1 - balance) * (1 - y)
@@ -283,10 +334,7 @@ def asymmetric_loss(
     check_names("asymmetric_loss", options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     given = (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative))
-    parameters = [
-        jnp.broadcast_to(per_example(name, value, y), y.shape)
-        for name, value in (*given, ("margin", margin))
-    ]
+    parameters = [_parameter(name, value, y) for name, value in (*given, ("margin", margin))]
     return keep(where, _asymmetric_loss(x, y, *parameters, dtype=y.dtype), 0)
 
 

@@ -1,8 +1,10 @@
 """Categorical cross-entropy of an integer label, and its log-odds, as functions of a row."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from .._arguments import is_class
@@ -15,7 +17,7 @@ from .._exact import (
     row_of,
 )
 from .._typing import Array
-from ..numerics import softmax, softmax_tangent
+from ..numerics import softmax_tangent
 from ._outputs import loss_and_residual_like, loss_like
 
 # Leave the label out: with m the maximum of the row, d = x − m, E = exp(d), S = Σ_{j≠y} E_j,
@@ -152,43 +154,100 @@ def _others(x: Array, labels: Array, axis: int) -> Array:
     return jnp.where(is_class(x, labels, axis), -jnp.inf, x)
 
 
-def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
-    x = x.astype(arithmetic_dtype(x.dtype))
-    row = row_of(_others(x, labels, axis), axis, double)
-    label_logit = at_label(x, labels, axis)
-    tail = leave_maximum_out(row).tail
-    log_tail = row.log1p(row.wide(tail))
-    log_odds = row.rounded(row.margin(row.wide(label_logit)) - log_tail)
+class _LogOdds(NamedTuple):
+    """What there is one of per row: z, a reference r, and Σ exp(x_j − r) over the others."""
+
+    value: Array
+    reference: Array
+    rest: Array
+    undefined: Array  # the row has a NaN, or nothing beside its label
+
+
+def _log_odds_by_maximum(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
+    left = leave_maximum_out(row_of(_others(x, labels, axis), axis, double))
+    row, tail, label_logit = left.row, left.tail, at_label(x, labels, axis)
+    log_odds = row.rounded(row.margin(row.wide(label_logit)) - row.log1p(row.wide(tail)))
     log_odds = jnp.where(
         row.infinite, jnp.where(label_logit == jnp.inf, jnp.nan, -jnp.inf), log_odds
     )
     # With nothing beside it a label has the loss 0, whatever it is.
     log_odds = jnp.where(row.exists, log_odds, jnp.inf)
-    log_odds = jnp.where(jnp.isnan(label_logit) | jnp.isnan(tail), jnp.nan, log_odds)
-    return jnp.where(labels >= 0, log_odds, jnp.nan)
+    undefined_row = jnp.isnan(label_logit) | jnp.isnan(tail)
+    log_odds = jnp.where(undefined_row | (labels < 0), jnp.nan, log_odds)
+    return _LogOdds(log_odds, row.maximum, 1 + tail, undefined_row | ~row.exists)
+
+
+def _log_odds_of(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
+    if not double:
+        return _log_odds_by_maximum(x, labels, axis, double)
+    # Where no label is so confident that S underflows, the maximum of the whole row serves as well,
+    # z = d_y − log S, and takes XLA CPU half the time.
+    left = leave_label_out(x, labels, axis, double)
+    row = left.row
+    rest = row.rounded(left.rest)
+    number = jnp.isfinite(left.label_margin) & jnp.isfinite(left.rest)
+
+    def by_label(x: Array, labels: Array) -> _LogOdds:
+        log_odds = row.rounded(left.label_margin - jnp.log(left.rest))
+        return _LogOdds(log_odds, row.maximum, rest, jnp.zeros_like(rest, jnp.bool_))
+
+    return jax.lax.cond(
+        jnp.all(number & left.known & (rest > 1e-30)),
+        by_label,
+        partial(_log_odds_by_maximum, axis=axis, double=double),
+        x,
+        labels,
+    )
+
+
+def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
+    return _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, double).value
+
+
+def _log_odds_both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Array]:
+    odds = _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, double)
+    row = row_of(x, axis, double)._replace(maximum=odds.reference)
+    slope = jnp.where(is_class(x, labels, axis), 1, -row.exp_margin(row.x) / odds.rest)
+    slope = jnp.where(odds.undefined, 0, slope)  # of a NaN logit no trace
+    return [odds.value, jnp.where(labels >= 0, slope, jnp.nan)]
 
 
 def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
-    x, labels = primals
-    log_odds_value = log_odds_of_label(x, labels, axis=axis)
-    x, tangent = x.astype(log_odds_value.dtype), tangents[0].astype(log_odds_value.dtype)
-    others = softmax(_others(x, labels, axis), axis=axis)
-    slope = jnp.where(is_class(x, labels, axis), 1, -others)
-    slope = jnp.where(jnp.isnan(log_odds_value), 0, slope)  # of a NaN logit no trace
-    slope = jnp.where(labels >= 0, slope, jnp.nan)
+    log_odds_value, slope = _log_odds_and_slope(*primals, axis=axis)
+    tangent = tangents[0].astype(slope.dtype)
     return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
 
 
-def _log_odds_definition(x: Array, labels: Array, *, axis: int) -> Array:
+def _log_odds_both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
+    x, labels = primals
+    log_odds_value, slope = _log_odds_and_slope(x, labels, axis=axis)
+    x, tangent = x.astype(slope.dtype), tangents[0].astype(slope.dtype)
+    moved = jnp.sum(slope * tangent, axis=axis, keepdims=True)
+    others = softmax_tangent(_others(x, labels, axis), tangent, axis)
+    return [log_odds_value, slope], [moved, -jnp.where(is_class(x, labels, axis), 0, others)]
+
+
+def _log_odds_definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
     x = x.astype(arithmetic_dtype(x.dtype))
-    others = jnp.sum(jnp.exp(_others(x, labels, axis)), axis=axis, keepdims=True)
+    exp = jnp.exp(_others(x, labels, axis))
+    others = jnp.sum(exp, axis=axis, keepdims=True)
     log_odds = at_label(x, labels, axis) - jnp.log(others)
-    return jnp.where(labels >= 0, log_odds, jnp.nan)
+    slope = jnp.where(is_class(x, labels, axis), 1, -exp / others)
+    return [jnp.where(labels >= 0, array, jnp.nan) for array in (log_odds, slope)]
 
 
+_log_odds_and_slope = exact_primitive(
+    "log_odds_and_slope",
+    definition=_log_odds_definition,
+    outputs=loss_and_residual_like,
+    jvp=_log_odds_both_jvp,
+    shift_axis=True,
+    multiple_results=True,
+    **per_platform(_log_odds_both_form),
+)
 log_odds_of_label = exact_primitive(
     "log_odds",
-    definition=_log_odds_definition,
+    definition=lambda x, labels, axis: _log_odds_definition(x, labels, axis=axis)[0],
     outputs=loss_like,
     jvp=_log_odds_jvp,
     shift_axis=True,
