@@ -83,6 +83,11 @@ def interleaved(thunks: Mapping[str, Callable[[], Any]], rounds: int = 15) -> di
     return {name: Timing(statistics.median(taken), min(taken)) for name, taken in seconds.items()}
 
 
+def temporary_megabytes(program: Any) -> float:
+    """What a compiled program asks for beside its arguments and results."""
+    return program.memory_analysis().temp_size_in_bytes / 1e6
+
+
 def write_rows(path: Path, rows: Iterable[Row], *, suite: str, config: Any) -> list[Row]:
     """Write the rows as JSON, each one with its versions and device, and return them."""
     rows = list(rows)

@@ -6,6 +6,7 @@ The losses and their reductions are here by name; the submodules load when first
     jbce.losses     (logits, labels) to one loss per example, and reductions
     jbce.logdomain  the logarithms of the losses, where a loss would underflow
     jbce.curvature  gradient norms and second derivatives in logits, in closed form
+    jbce.linear     losses of a linear layer, without its logits
     jbce.metrics    judging models from logits
     jbce.training   Flax classifiers fitted with Optax       (extra: training)
     jbce.verify     judging any function: enclosures, gradients, audits  (extra: verify)
@@ -55,6 +56,7 @@ from .losses import total as total
 _SUBMODULES = (
     "cli",
     "curvature",
+    "linear",
     "logdomain",
     "losses",
     "metrics",

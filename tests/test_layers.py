@@ -20,6 +20,7 @@ LAYERS = {
     "losses": 4,
     "logdomain": 5,
     "curvature": 5,
+    "linear": 5,
     "metrics": 5,
     "training": 6,
     "plots": 7,

@@ -30,7 +30,7 @@ import optax
 import jbce
 import jbce.logdomain
 
-from .._benchmark import Row, interleaved
+from .._benchmark import Row, interleaved, temporary_megabytes
 
 Function = Callable[[jax.Array, jax.Array], Any]
 
@@ -239,9 +239,9 @@ def _beside_plain(
         )
         yield Row(
             f"{about}, {name}: temporaries",
-            _temporary_megabytes(programs[name]),
+            temporary_megabytes(programs[name]),
             "MB",
-            beside=_temporary_megabytes(programs["plain"]),
+            beside=temporary_megabytes(programs["plain"]),
             rival="the plain loss",
         )
 
@@ -319,7 +319,7 @@ def _compare(
             rival="Optax",
             goal=goal,
         )
-        temporaries = {who: _temporary_megabytes(program) for who, program in programs.items()}
+        temporaries = {who: temporary_megabytes(program) for who, program in programs.items()}
         yield Row(
             f"{name}: {kind}, temporaries",
             temporaries["jbce"],
@@ -331,7 +331,3 @@ def _compare(
 
 def _thunk(program: Any, logits: jax.Array, labels: jax.Array) -> Callable[[], Any]:
     return lambda: program(logits, labels)
-
-
-def _temporary_megabytes(program: Any) -> float:
-    return program.memory_analysis().temp_size_in_bytes / 1e6

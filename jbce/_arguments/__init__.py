@@ -6,6 +6,7 @@ from ._labels import binary_label as binary_label
 from ._labels import binary_labels as binary_labels
 from ._labels import check_class_labels as check_class_labels
 from ._labels import class_index as class_index
+from ._labels import entry_of_class as entry_of_class
 from ._labels import is_class as is_class
 from ._labels import keep as keep
 from ._labels import split_where as split_where

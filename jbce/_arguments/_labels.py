@@ -48,6 +48,22 @@ def is_class(x: Array, index: Array, axis: int) -> Array:
     return jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) == index
 
 
+def entry_of_class(x: Array, index: Array, axis: int) -> Array:
+    """The entry of each row's class, or of the nearest one that there is; `x` may be of one row.
+
+    Rows that are spread over devices in a mesh of explicit axes are summed with a mask: of what a
+    gather does to them jax wants to be told more.
+    """
+    if any(name is not None for a in (x, index) for name in jax.typeof(a).sharding.spec):
+        classes = [n if a == axis else 1 for a, n in enumerate(x.shape)]
+        nearest = jnp.clip(index, 0, x.shape[axis] - 1)
+        is_entry = jax.lax.broadcasted_iota(jnp.int32, classes, axis) == nearest
+        return jnp.sum(jnp.where(is_entry, x, 0), axis=axis, keepdims=True)
+    if x.size == x.shape[axis]:
+        return jnp.take(x.reshape(-1), index, mode="clip")
+    return jnp.take_along_axis(x, jnp.maximum(index, 0), axis, mode="clip")
+
+
 def keep(where: Array | None, values: Array, otherwise: int | float) -> Array:
     """The values that `where` keeps, `otherwise` in the place of the others."""
     return values if where is None else jnp.where(where, values, otherwise)

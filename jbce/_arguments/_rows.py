@@ -17,7 +17,7 @@ from .._typing import (
     check_same_shape,
     one_axis,
 )
-from ._labels import check_class_labels, class_index, keep, leave_out, split_where
+from ._labels import check_class_labels, class_index, entry_of_class, keep, leave_out, split_where
 from ._options import (
     Number,
     PerClass,
@@ -135,7 +135,8 @@ def dense_rows(
 
 def weight_of_label(weights: Array, index: Array) -> Array:
     """The entry of each label, of `Rows.class_weights` or one that is alike."""
-    return jnp.take(weights.reshape(-1), index, mode="clip")
+    axis = max(range(weights.ndim), key=weights.shape.__getitem__)
+    return entry_of_class(weights, index, axis)
 
 
 def weighed(losses: Array, weights: Array, index: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._arguments import is_class
+from .._arguments import entry_of_class, is_class
 from .._exact import (
     Row,
     arithmetic_dtype,
@@ -45,15 +45,10 @@ class LabelLeftOut(NamedTuple):
     label_margin: Array  # d_y
 
 
-def at_label(x: Array, labels: Array, axis: int) -> Array:
-    """The label's entry of each row."""
-    return jnp.take_along_axis(x, jnp.maximum(labels, 0), axis, mode="clip")
-
-
 def leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> LabelLeftOut:
     """Summarises rows."""
     row = row_of(x, axis, double)
-    label_logit = at_label(row.x, labels, axis)
+    label_logit = entry_of_class(row.x, labels, axis)
     is_label = is_class(x, labels, axis)
     others = jnp.where(is_label, 0, row.exp_margin(row.x))
     return LabelLeftOut(
@@ -121,7 +116,7 @@ def _definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
     x = x.astype(arithmetic_dtype(x.dtype))
     exp = jnp.exp(x)
     whole = jnp.sum(exp, axis=axis, keepdims=True)
-    loss = jnp.log(whole) - at_label(x, labels, axis)
+    loss = jnp.log(whole) - entry_of_class(x, labels, axis)
     residual = exp / whole - is_class(x, labels, axis).astype(x.dtype)
     known = labels >= 0
     return [jnp.where(known, loss, jnp.nan), jnp.where(known, residual, jnp.nan)]
@@ -165,7 +160,7 @@ class _LogOdds(NamedTuple):
 
 def _log_odds_by_maximum(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
     left = leave_maximum_out(row_of(_others(x, labels, axis), axis, double))
-    row, tail, label_logit = left.row, left.tail, at_label(x, labels, axis)
+    row, tail, label_logit = left.row, left.tail, entry_of_class(x, labels, axis)
     log_odds = row.rounded(row.margin(row.wide(label_logit)) - row.log1p(row.wide(tail)))
     log_odds = jnp.where(
         row.infinite, jnp.where(label_logit == jnp.inf, jnp.nan, -jnp.inf), log_odds
@@ -231,7 +226,7 @@ def _log_odds_definition(x: Array, labels: Array, *, axis: int) -> list[Array]:
     x = x.astype(arithmetic_dtype(x.dtype))
     exp = jnp.exp(_others(x, labels, axis))
     others = jnp.sum(exp, axis=axis, keepdims=True)
-    log_odds = at_label(x, labels, axis) - jnp.log(others)
+    log_odds = entry_of_class(x, labels, axis) - jnp.log(others)
     slope = jnp.where(is_class(x, labels, axis), 1, -exp / others)
     return [jnp.where(labels >= 0, array, jnp.nan) for array in (log_odds, slope)]
 

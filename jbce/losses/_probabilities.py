@@ -11,6 +11,7 @@ from .._arguments import (
     binary_labels,
     check_class_labels,
     class_index,
+    entry_of_class,
     is_off,
     keep,
     not_ignored,
@@ -237,7 +238,7 @@ def categorical_cross_entropy(
     dtype = arithmetic_dtype(probs.dtype)
     rows, row_axis = one_axis(probs, axes)
     index = jnp.expand_dims(class_index(labels, rows.shape[row_axis]), row_axis)
-    chosen = jnp.take_along_axis(rows, jnp.maximum(index, 0), row_axis, mode="clip")
+    chosen = entry_of_class(rows, index, row_axis)
     chosen = jnp.where(index >= 0, chosen, jnp.nan)
     losses = _cost(chosen, jnp.ones_like(chosen), dtype=dtype)
     return keep(where, jnp.squeeze(losses, row_axis), 0)

@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._arguments import is_class
+from .._arguments import entry_of_class, is_class
 from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, softmax, softmax_tangent
 from ._integer import (
-    at_label,
     finished,
     integer_loss,
     integer_loss_and_residual,
@@ -66,7 +65,7 @@ def _sums(row: Row, w: Array, weighted: bool) -> tuple[Array, Array, Array]:
 
     def of_all(x: Array) -> tuple[Array, Array, Array]:
         count = jnp.full_like(linear, x.shape[row.axis])
-        return count, jnp.broadcast_to(row.sum(w), linear.shape), linear
+        return count, jnp.zeros_like(linear) + row.sum(w), linear
 
     return jax.lax.cond(jnp.all(jnp.isfinite(linear)), of_all, of_existing, row.x)
 
@@ -200,7 +199,9 @@ def _definition(
     each = s / jnp.sum(exists.astype(dtype), axis=axis, keepdims=True)
     weight = jnp.sum(w, axis=axis, keepdims=True)
     linear = jnp.sum(w * jnp.where(exists, x, 0), axis=axis, keepdims=True)
-    loss = a * (lse - at_label(x, labels, axis)) + each * (weight * lse - linear) + z * lse * lse
+    loss = (
+        a * (lse - entry_of_class(x, labels, axis)) + each * (weight * lse - linear) + z * lse * lse
+    )
     residual = (a + each * weight + 2 * z * lse) * exp / whole
     residual = residual - a * is_class(x, labels, axis).astype(dtype) - each * w
     known = labels >= 0
