@@ -23,6 +23,10 @@ SMALLEST = {
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
     "drop_in": ["--num-epochs", "2", "--hidden-size", "4"],
     "gradient_checkers": ["--only", "relu"],
+    "language_model": [
+        *("--num-steps", "3", "--vocabulary", "300", "--width", "8", "--num-layers", "1"),
+        *("--context", "8", "--batch-size", "2", "--max-characters", "9000"),
+    ],
     "worked_example": [],
 }
 
@@ -285,6 +289,16 @@ def test_the_losses_are_timed(tmp_path, capsys, monkeypatch):
     assert {row["rival"] for row in rows} == {"Optax", "the plain loss", ""}
     assert all(row["value"] >= 0 and row["met"] in (True, False, None) for row in rows)
     assert rows[-1]["name"].startswith("mean of 1,000 losses") and rows[-1]["met"]
+
+
+@pytest.mark.jax_defaults
+def test_linear_losses_are_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    sizes = ["--rows", "4", "--features", "3", "--classes", "50", "--rounds", "1"]
+    assert main(["benchmark", "linear", *sizes], runs=tmp_path) == 0
+    rows = json.loads((tmp_path / "benchmark" / "linear.json").read_text())["rows"]
+    assert {row["rival"].split("=")[0] for row in rows} == {"all logits", "block_size"}
+    assert {row["name"].split(", ")[0] for row in rows} == {"4 × 3 × 50", "4 × 3 × 47"}
 
 
 @pytest.mark.parametrize(
