@@ -8,8 +8,9 @@
 Every option is a number or an array, and may be traced, swept by `vmap` and differentiated in.
 """
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import jax
@@ -59,15 +60,17 @@ def is_off(option: PerExample | None, neutral: float) -> bool:
     return isinstance(option, int | float) and option == neutral
 
 
-def check_names(who: str, options: Mapping[str, Any], taken: type) -> None:
+def check_names(function: Callable[..., Any], options: Mapping[str, Any], taken: type) -> None:
     """That a function takes these options.
 
     Raises:
         TypeError: it does not.
     """
-    names = taken.__annotations__
     for name in options:
-        if name not in names:
+        if name not in taken.__annotations__:
+            named = inspect.signature(function).parameters.values()
+            names = {p.name for p in named if p.default is not p.empty} | {*taken.__annotations__}
+            who = f"{function.__module__.rpartition('._')[0]}.{function.__name__}"
             raise TypeError(
                 f"{who}() got an unexpected option {name!r}; it takes {', '.join(sorted(names))}."
             )

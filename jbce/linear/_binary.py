@@ -115,7 +115,7 @@ def linear_sigmoid_binary_cross_entropy(
         Jain et al., Renee: end-to-end training of extreme classification models (2023), which is
         where the logits of this loss are the memory of a step.
     """
-    check_names("linear_sigmoid_binary_cross_entropy", options, ScoreOptions)
+    check_names(linear_sigmoid_binary_cross_entropy, options, ScoreOptions)
     made = layer(
         hidden,
         kernel,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .._typing import Array
 
@@ -57,18 +57,16 @@ def layout_of(
     bound = [_is_bound(name) for name in _names(axis_name)]
     if bound and all(bound):
         return Layout(axis_name, (None,) * rank, True)
-    given = [*_names(axis_name), *_names(batch_axis_name)]
-    mesh = jax.sharding.get_abstract_mesh()
-    for name in given:
+    mesh = mesh_of(hidden, kernel)
+    for name in (*_names(axis_name), *_names(batch_axis_name)):
         if name not in mesh.axis_names:
             raise ValueError(
-                f"There is no mesh axis {name!r}: those of the mesh that is set are "
-                f"{mesh.axis_names}. `jax.set_mesh(mesh)` sets one, and inside of `jax.shard_map` "
-                "its axes have names."
+                f"There is no mesh axis {name!r}: those that there are are {mesh.axis_names}. "
+                "`jax.set_mesh(mesh)` sets a mesh, and `jax.shard_map` gives names to its axes."
             )
     classes = axis_name or _spec(kernel)[class_axis]
     batch = (batch_axis_name, *(None,) * (rank - 1)) if batch_axis_name else _spec(hidden)[:-1]
-    layout = Layout(classes, batch, False)
+    layout = Layout(_of_several(classes, mesh), tuple(_of_several(a, mesh) for a in batch), False)
     for what, size, names in (
         ("classes", kernel.shape[class_axis], classes),
         *(("examples", n, axis) for n, axis in zip(hidden.shape, batch, strict=False)),
@@ -82,6 +80,26 @@ def layout_of(
                 f"{names!r}: pad them (a class with a bias of -inf does not exist)."
             )
     return layout
+
+
+def mesh_of(hidden: Array, kernel: Array) -> Any:
+    """The mesh that is set, or that of arrays whose axes are explicit."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return next(
+        (
+            m
+            for m in (mesh, *(jax.typeof(a).sharding.mesh for a in (kernel, hidden)))
+            if m.axis_names
+        ),
+        mesh,
+    )
+
+
+def _of_several(axis_name: AxisName | None, mesh: Any) -> AxisName | None:
+    """The axes that have more than one device, or are in the types of arrays."""
+    explicit = jax.sharding.AxisType.Explicit in mesh.axis_types
+    names = tuple(name for name in _names(axis_name) if explicit or mesh.shape[name] > 1)
+    return names or None
 
 
 def _spec(array: Array) -> tuple[Any, ...]:
@@ -118,13 +136,16 @@ def over_shards(
         "none": PartitionSpec(),
     }
     in_specs = {name: specs[kinds[name]] for name in arrays}
-    if jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
-        arrays = {name: jax.sharding.reshard(a, in_specs[name]) for name, a in arrays.items()}
+    mesh = mesh_of(arrays["hidden"], arrays["kernel"])
+    if jax.sharding.AxisType.Explicit in mesh.axis_types:
+        spread_as = {name: NamedSharding(mesh, in_specs[name]) for name in arrays}
+        arrays = {name: jax.sharding.reshard(a, spread_as[name]) for name, a in arrays.items()}
     names = {name for axis in (classes, *batch) for name in _names(axis)}
     spread = jax.shard_map(
         lambda arrays: function(arrays, classes),
         in_specs=(in_specs,),
         out_specs=PartitionSpec(*batch),
         axis_names=names,
+        mesh=mesh,
     )
     return spread(arrays)

@@ -80,7 +80,8 @@ def linear_softmax_cross_entropy(
         class_axis: which axis of the kernel has the classes.
         where: of the shape of the labels: which examples exist (the others have the loss 0 and the
             gradient 0); of the shape of the logits: which classes exist for which example.
-        ignore: the label that says that there is no such example.
+        ignore: the label that says that there is no such example; its loss is 0, and a mean has to
+            leave it out too, by `where`.
         label_smoothing: as for the plain loss, and so are all options.
         class_weights: as for the plain loss.
         z_loss: as for the plain loss.
@@ -121,7 +122,7 @@ def linear_softmax_cross_entropy(
         2411.09009; the running sums: Milakov and Gimelshein, Online normalizer calculation for
         softmax (2018), arXiv 1805.02867.
     """
-    check_names("linear_softmax_cross_entropy", options, ScoreOptions)
+    check_names(linear_softmax_cross_entropy, options, ScoreOptions)
     check_implementation(implementation)
     made = layer(
         hidden,
@@ -213,7 +214,7 @@ def linear_log_odds(
     Source:
         Good, Probability and the weighing of evidence (1950).
     """
-    check_names("linear_log_odds", options, ScoreOptions)
+    check_names(linear_log_odds, options, ScoreOptions)
     check_implementation(implementation)
     made = layer(
         hidden,

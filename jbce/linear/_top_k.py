@@ -75,7 +75,7 @@ def linear_top_k(
     Source:
         Milakov and Gimelshein, Online normalizer calculation for softmax (2018), arXiv 1805.02867.
     """
-    check_names("linear_top_k", options, ScoreOptions)
+    check_names(linear_top_k, options, ScoreOptions)
     made = layer(
         hidden,
         kernel,

@@ -1,4 +1,4 @@
-"""The logarithms of the losses, under the same names: exact where a loss itself would underflow.
+"""The logarithms of losses, under their names: exact where a loss itself would underflow.
 
 A loss of 1e-30000 has the logarithm −69078, which is as good a float32 as any. The gradient of the
 logarithm is that of the loss relative to the loss, so that training on the logarithm of the mean

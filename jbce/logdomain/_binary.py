@@ -22,7 +22,7 @@ from ..numerics import log_mixture, log_sigmoid, log_softplus, safe_log
 
 
 def _binary(
-    who: str,
+    who: Callable[..., Array],
     logits: ArrayLike,
     labels: ArrayLike,
     where: ArrayLike | None,
@@ -30,7 +30,7 @@ def _binary(
     **options: Unpack[BinaryOptions],
 ) -> Array:
     """A function of logits that are no NaN, and labels."""
-    check_names(f"logdomain.{who}", options, BinaryOptions)
+    check_names(who, options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     x, undefined = x.astype(y.dtype), jnp.isnan(x)
     losses = function(jnp.where(undefined, 0, x), y)
@@ -93,7 +93,7 @@ def sigmoid_binary_cross_entropy(
             yes = yes * positive_weight(pos_weight, yes)
         return log_mixture(yes, log_softplus(-x), no, log_softplus(x))
 
-    return _binary("sigmoid_binary_cross_entropy", logits, labels, where, of, **options)
+    return _binary(sigmoid_binary_cross_entropy, logits, labels, where, of, **options)
 
 
 def sigmoid_focal_loss(
@@ -147,4 +147,4 @@ def sigmoid_focal_loss(
             losses = losses + safe_log(weight * y + (1 - weight) * (1 - y))
         return losses
 
-    return _binary("sigmoid_focal_loss", logits, labels, where, of, **options)
+    return _binary(sigmoid_focal_loss, logits, labels, where, of, **options)

@@ -37,7 +37,7 @@ from ..numerics import (
 
 
 def _integer(
-    who: str,
+    who: Callable[..., Array],
     logits: ArrayLike,
     labels: ArrayLike,
     axis: Axis,
@@ -48,7 +48,7 @@ def _integer(
     **options: Unpack[BinaryOptions],
 ) -> Array:
     """A function of the label's log-odds, and its limits where those are infinite."""
-    check_names(f"logdomain.{who}", options, LogitOptions)
+    check_names(who, options, LogitOptions)
     z = log_odds(logits, labels, axis, where, **options)
     finite = jnp.isfinite(z)
     losses = function(jnp.where(finite, z, 0))
@@ -179,7 +179,7 @@ def softmax_cross_entropy_with_integer_labels(
         As `sigmoid_binary_cross_entropy`.
     """
     losses = _integer(
-        "softmax_cross_entropy_with_integer_labels",
+        softmax_cross_entropy_with_integer_labels,
         logits,
         labels,
         axis,
@@ -239,7 +239,7 @@ def softmax_focal_loss_with_integer_labels(
         return jnp.asarray(gamma, z.dtype) * log_sigmoid(-z) + log_softplus(-z)
 
     return _integer(
-        "softmax_focal_loss_with_integer_labels",
+        softmax_focal_loss_with_integer_labels,
         logits,
         labels,
         axis,
@@ -302,7 +302,7 @@ def generalized_cross_entropy_with_integer_labels(
         return jnp.where(power == 0, cost, -jnp.log(jnp.where(power == 0, 1, power)))
 
     return _integer(
-        "generalized_cross_entropy_with_integer_labels",
+        generalized_cross_entropy_with_integer_labels,
         logits,
         labels,
         axis,
@@ -371,7 +371,7 @@ def symmetric_cross_entropy_with_integer_labels(
         return jnp.where(plain == 0, safe_log(bounded), cost)
 
     return _integer(
-        "symmetric_cross_entropy_with_integer_labels",
+        symmetric_cross_entropy_with_integer_labels,
         logits,
         labels,
         axis,

@@ -263,7 +263,8 @@ def sigmoid_binary_cross_entropy(
             them.
         where: which examples exist; the others have the loss 0 and the gradient 0, whatever they
             hold.
-        ignore: the label that says that there is no such example.
+        ignore: the label that says that there is no such example; its loss is 0, and a mean has to
+            leave it out too, by `where`.
         label_smoothing: share α of the labels that is spread evenly: (1 − α)·y + α/2.
         pos_weight: weight of the first term, −y·log σ(x), after smoothing.
         temperature: T of logits/T.

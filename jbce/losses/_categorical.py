@@ -151,7 +151,8 @@ def softmax_cross_entropy_with_integer_labels(
         axis: the class axis, or several that make one together (the index counts in their order).
         where: of the logits' shape: which classes exist (a label on another costs inf); of the
             batch's shape: which examples exist (the others have the loss 0 and the gradient 0).
-        ignore: the label that says that there is no such example (−100 in PyTorch).
+        ignore: the label that says that there is no such example (−100 in PyTorch); its loss is 0,
+            and a mean has to leave it out too, by `where`.
         label_smoothing: as `softmax_cross_entropy`, and so are all that follow.
         class_weights: as there; without smoothing the loss is that of the label times its weight.
         temperature: as there.
@@ -265,7 +266,7 @@ def log_odds(
     Source:
         Good, Probability and the weighing of evidence (1950).
     """
-    check_names("log_odds", options, BinaryOptions)
+    check_names(log_odds, options, BinaryOptions)
     rows = integer_rows(logits, labels, axis, where, **options)
     if rows.logits.shape[rows.axis] == 0:
         return rows.per_example(jnp.full(rows.labels.shape, jnp.inf, rows.like.dtype))

@@ -273,7 +273,7 @@ def sigmoid_focal_loss(
     Source:
         Lin et al., Focal loss for dense object detection (2017), arXiv 1708.02002.
     """
-    check_names("sigmoid_focal_loss", options, BinaryOptions)
+    check_names(sigmoid_focal_loss, options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     losses = _focal_loss(x, y, _parameter("gamma", gamma, y), dtype=y.dtype)
     if alpha is not None:
@@ -331,7 +331,7 @@ def asymmetric_loss(
     Source:
         Ridnik et al., Asymmetric loss for multi-label classification (2021), arXiv 2009.14119.
     """
-    check_names("asymmetric_loss", options, BinaryOptions)
+    check_names(asymmetric_loss, options, BinaryOptions)
     x, y, where = binary_numbers(logits, labels, where, **options)
     given = (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative))
     parameters = [_parameter(name, value, y) for name, value in (*given, ("margin", margin))]
@@ -388,5 +388,5 @@ def softmax_focal_loss_with_integer_labels(
         of_small = jnp.power(small, focus + 1) * jnp.power(exprel(-small), focus)
         return jnp.where(is_small, of_small, jnp.power(-jnp.expm1(-large), focus) * large)
 
-    check_names("softmax_focal_loss_with_integer_labels", options, LogitOptions)
+    check_names(softmax_focal_loss_with_integer_labels, options, LogitOptions)
     return of_cost(focal, lambda cost: cost, logits, labels, axis, where, **options)

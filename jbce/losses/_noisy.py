@@ -67,7 +67,7 @@ def generalized_cross_entropy_with_integer_labels(
         power = share("q", q, cost)
         return jnp.where(power == 0, cost, 1 / jnp.where(power == 0, 1, power))
 
-    check_names("generalized_cross_entropy_with_integer_labels", options, LogitOptions)
+    check_names(generalized_cross_entropy_with_integer_labels, options, LogitOptions)
     return of_cost(generalized, at_infinity, logits, labels, axis, where, **options)
 
 
@@ -132,5 +132,5 @@ def symmetric_cross_entropy_with_integer_labels(
         plain, bounded = weights(cost)
         return jnp.where(plain == 0, bounded, cost)
 
-    check_names("symmetric_cross_entropy_with_integer_labels", options, LogitOptions)
+    check_names(symmetric_cross_entropy_with_integer_labels, options, LogitOptions)
     return of_cost(symmetric, at_infinity, logits, labels, axis, where, **options)

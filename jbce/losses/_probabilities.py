@@ -128,7 +128,8 @@ def binary_cross_entropy(
         probs: probability of class 1, of any shape.
         labels: 0 or 1 (boolean, integer or floating point), or a probability, of the same shape.
         where: which examples exist; the others have the loss 0 and the gradient 0.
-        ignore: the label that says that there is no such example.
+        ignore: the label that says that there is no such example; its loss is 0, and a mean has to
+            leave it out too, by `where`.
         epsilon: probabilities are clipped to [ε, 1 − ε], where it is asked for.
 
     Returns:

@@ -126,7 +126,7 @@ def poly_loss_cross_entropy(
         Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions
         (2022), arXiv 2204.12511.
     """
-    check_names("poly_loss_cross_entropy", options, DenseOptions)
+    check_names(poly_loss_cross_entropy, options, DenseOptions)
     return dense_cross_entropy(logits, labels, axis, where, epsilon=epsilon, **options)
 
 
@@ -167,7 +167,7 @@ def safe_softmax_cross_entropy(
     Source:
         As there.
     """
-    check_names("safe_softmax_cross_entropy", options, DenseOptions)
+    check_names(safe_softmax_cross_entropy, options, DenseOptions)
     return softmax_cross_entropy(logits, labels, axis, where, **options)
 
 
