@@ -112,10 +112,10 @@ def plain(hidden, kernel, labels):
 
 wanted = gradient(plain)(hidden, kernel, labels, cotangent)
 for axis_type, put in meshes():
-    for of_classes, of_batch, reductions in (
-        ("model", None, 2), (None, "data", 1), ("model", "data", 3),
-        (("data", "model"), None, 2), (None, ("data", "model"), 1),
-    ):
+    layouts = [("model", "data", 3), ("model", None, 2), (None, "data", 1)]
+    if axis_type == AxisType.Explicit:  # compiled to the same programs
+        layouts = [layouts[0], (("data", "model"), None, 2), (None, ("data", "model"), 1)]
+    for of_classes, of_batch, reductions in layouts:
         given = (
             put(hidden, of_batch, None), put(kernel, None, of_classes),
             put(labels, of_batch), put(cotangent, of_batch),
@@ -170,6 +170,15 @@ for axis_type, put in meshes():
         assert "13 classes cannot be spread evenly over the 4 devices" in str(error)
     else:
         raise AssertionError("classes that do not divide")
+
+    try:
+        linear_softmax_cross_entropy(
+            hidden, kernel, labels, axis_name="model", batch_axis_name="model"
+        )
+    except ValueError as error:
+        assert "Mesh axis 'model' cannot spread both" in str(error)
+    else:
+        raise AssertionError("one axis for both")
 
     # inside of a shard_map the kernel is the shard
     def local(h, k, y):

@@ -20,7 +20,6 @@ from .._arguments import (
 from .._exact import alike, arithmetic_dtype
 from .._typing import Array, ArrayLike, as_floating, describe
 from ._head import Head
-from ._product import product
 from ._shards import AxisName, Layout, layout_of, over_shards
 
 _OF_HEAD = (
@@ -136,17 +135,33 @@ class Layer(NamedTuple):
         """All of them at once, before any option but the bias."""
         hidden, kernel = self.arrays["hidden"], self.arrays["kernel"]
         dtype = _of_products(hidden, kernel)
-        rows = hidden.reshape(-1, hidden.shape[-1]).astype(arithmetic_dtype(dtype))
-        logits = product(rows, kernel, "nd,dv->nv" if self.class_axis else "nd,vd->nv", dtype)
+        axes = "...d,dv->...v" if self.class_axis else "...d,vd->...v"
+        wide = arithmetic_dtype(dtype)
+        logits = jnp.einsum(
+            axes, hidden.astype(dtype), kernel.astype(dtype), preferred_element_type=wide
+        )
         if "bias" in self.arrays:
-            logits = logits + self.arrays["bias"].astype(logits.dtype)[None]
-        return logits.reshape(*self.batch, self.num_classes)
+            bias = self.arrays["bias"].astype(wide)
+            logits = logits + bias.reshape((1,) * len(self.batch) + (-1,))
+        return logits
 
 
 def _of_products(hidden: Array, kernel: Array) -> Any:
     if hidden.dtype == kernel.dtype:
         return hidden.dtype
     return arithmetic_dtype(hidden.dtype, kernel.dtype)
+
+
+def as_index(name: str, value: int) -> int:
+    """An integer that is known when the program is traced.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, but {value!r} came.") from None
 
 
 IMPLEMENTATIONS = (None, "blocks", "logits")
@@ -190,7 +205,7 @@ def layer(
         raise ValueError(f"`hidden` must be [*batch, features], but {describe(hidden)} came.")
     if kernel.ndim != 2:
         raise ValueError(f"`kernel` must be [features, classes], but {describe(kernel)} came.")
-    axis = operator.index(class_axis)
+    axis = as_index("class_axis", class_axis)
     if axis not in (-2, -1, 0, 1):
         raise ValueError(f"`class_axis` must be one of the two axes of `kernel`, but {axis} came.")
     axis %= 2
@@ -202,7 +217,7 @@ def layer(
             f"`kernel` must have the features of `hidden` along axis {1 - axis}, but "
             f"{describe(kernel)} came with `hidden` {describe(hidden)}{hint}."
         )
-    if block_size is not None and operator.index(block_size) < 1:
+    if block_size is not None and as_index("block_size", block_size) < 1:
         raise ValueError(f"`block_size` must be at least 1, but {block_size} came.")
     batch, num_classes = hidden.shape[:-1], kernel.shape[axis]
     wide = arithmetic_dtype(hidden.dtype, kernel.dtype)
@@ -222,7 +237,7 @@ def layer(
         class_axis=axis,
         examples=examples,
         undefined=undefined,
-        block_size=block_size,
+        block_size=None if block_size is None else as_index("block_size", block_size),
         layout=layout,
     )
     if bias is not None:

@@ -30,7 +30,7 @@ def gathered(x: Array, axis_name: AxisName) -> Array:
 def _names(axis_name: AxisName | None) -> tuple[str, ...]:
     if axis_name is None:
         return ()
-    return axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    return (axis_name,) if isinstance(axis_name, str) else tuple(axis_name)
 
 
 def _is_bound(name: str) -> bool:
@@ -54,6 +54,8 @@ def layout_of(
         ValueError: there is no such mesh axis, or it does not divide what it is to divide.
     """
     rank = hidden.ndim - 1
+    if batch_axis_name is not None and not rank:
+        raise ValueError(f"`batch_axis_name` is {batch_axis_name!r}, but `hidden` has no batch.")
     bound = [_is_bound(name) for name in _names(axis_name)]
     if bound and all(bound):
         return Layout(axis_name, (None,) * rank, True)
@@ -67,6 +69,16 @@ def layout_of(
     classes = axis_name or _spec(kernel)[class_axis]
     batch = (batch_axis_name, *(None,) * (rank - 1)) if batch_axis_name else _spec(hidden)[:-1]
     layout = Layout(_of_several(classes, mesh), tuple(_of_several(a, mesh) for a in batch), False)
+    both = {name for axis in layout.batch for name in _names(axis)} & {*_names(layout.classes)}
+    if both:
+        raise ValueError(
+            f"Mesh axis {min(both)!r} cannot spread both: `kernel` is spread over "
+            f"{layout.classes!r} by classes, `hidden` over {layout.batch!r} by examples."
+        )
+    hints = {
+        "classes": "pad them (a class with a bias of -inf does not exist)",
+        "examples": "pad them, and say by `where` which exist",
+    }
     for what, size, names in (
         ("classes", kernel.shape[class_axis], classes),
         *(("examples", n, axis) for n, axis in zip(hidden.shape, batch, strict=False)),
@@ -77,7 +89,7 @@ def layout_of(
         if size % shards:
             raise ValueError(
                 f"{size} {what} cannot be spread evenly over the {shards} devices of mesh axis "
-                f"{names!r}: pad them (a class with a bias of -inf does not exist)."
+                f"{names!r}: {hints[what]}."
             )
     return layout
 

@@ -17,12 +17,15 @@ from ._shards import gathered
 # nothing depends: derivatives come by way of S, and are those of a softmax.
 
 
+_SCALE = 2.0**-20  # a sum of margins to the lowest number, which stands for −inf, stays finite
+
+
 class Spread(NamedTuple):
     """What label smoothing needs of the other classes that exist."""
 
     count: Array  # of all classes
     weight: Array  # Σ w_j
-    linear: Array  # Σ w_j·(m − x_j)
+    linear: Array  # Σ w_j·(m − x_j)·_SCALE
 
 
 class State(NamedTuple):
@@ -100,9 +103,12 @@ def after(state: State, block: Block, labels: Array) -> State:
         label_weight = label_weight + _sum(jnp.where(is_class(x, place, 1), weights, 0))
     if spread is not None:
         exists = others != -jnp.inf
-        margins = jnp.where(exists, maximum - jnp.where(exists, others, 0), 0)
+        largest = jnp.finfo(x.dtype).max
+        numbers = jnp.minimum(jnp.where(exists, others, 0), largest)
+        # scaled before they are subtracted, since their difference may be twice the largest number
+        margins = jnp.where(exists, maximum * _SCALE - numbers * _SCALE, 0)
         weight = jnp.where(exists, 1 if weights is None else weights, 0).astype(x.dtype) * new
-        moved = _moved(maximum - state.maximum, spread.weight)
+        moved = _moved(maximum * _SCALE - state.maximum * _SCALE, spread.weight)
         spread = Spread(
             count=spread.count + _sum((x != -jnp.inf).astype(x.dtype) * new),
             weight=spread.weight + _sum(weight),
@@ -123,7 +129,7 @@ def merged(state: State, axis_name: str | tuple[str, ...] | None) -> State:
     distance = maximum[None] - jax.lax.stop_gradient(of.maximum)
     spread = of.spread
     if spread is not None:
-        linear = spread.linear + _moved(distance, spread.weight)
+        linear = spread.linear + _moved(distance * _SCALE, spread.weight)
         spread = Spread(*(jnp.sum(a, axis=0) for a in (spread.count, spread.weight, linear)))
     return State(
         maximum=maximum,
@@ -143,14 +149,21 @@ class _Known(NamedTuple):
     label: Array
 
 
+def _poisoned(values: Array, labels: Array) -> Array:
+    """NaN, and NaN gradients, for labels out of range."""
+    return values * jnp.where(labels >= 0, 1, jnp.nan).astype(values.dtype)
+
+
 def _known(state: State, labels: Array) -> _Known:
     alone = state.rest == 0
     rest = jnp.where(alone, 1, state.rest)
-    rest = jnp.where(state.maximum == jnp.finfo(rest.dtype).max, jnp.inf, rest)  # a logit of inf
+    # Of a logit of inf what counts may be told from what does not by a product with 0.
+    infinite = jnp.isnan(rest) & (state.maximum == jnp.finfo(rest.dtype).max)
+    rest = jnp.where(infinite, jnp.inf, rest)
     return _Known(
         alone=alone,
         maximum=jnp.where(alone, 0, state.maximum),
-        rest=rest * jnp.where(labels >= 0, 1, jnp.nan).astype(rest.dtype),  # NaN gradients too
+        rest=_poisoned(rest, labels),
         label=jnp.where(alone, 0, state.label),
     )
 
@@ -173,11 +186,11 @@ def loss_of(state: State, labels: Array, smoothing: Array | None, z_loss: Array 
     of_label = jnp.where(of.alone & (labels >= 0), 0, cost(of.label, of.maximum, of.rest))
     mass = jnp.ones_like(of_label) if state.label_weight is None else state.label_weight
     if smoothing is None and z_loss is None:
-        return of_label if state.label_weight is None else _times(mass, of_label)
+        return of_label if state.label_weight is None else _poisoned(_times(mass, of_label), labels)
     # logsumexp(x) − m = log S + softplus(z)
     finite = jnp.isfinite(of.label)
     z = log_odds(jnp.where(finite, of.label, 0), of.maximum, of.rest)
-    excess = jnp.log(of.rest) + jnp.where(finite, softplus(z), 0)
+    excess = jnp.log(of.rest) + jnp.where(finite, softplus(z), jnp.maximum(of.label, 0))
     loss = of_label
     if smoothing is not None and state.spread is not None:
         count, weight, linear = state.spread
@@ -185,16 +198,19 @@ def loss_of(state: State, labels: Array, smoothing: Array | None, z_loss: Array 
         each = smoothing / jnp.maximum(count, 1)
         loss = _times((1 - smoothing) * mass, of_label)
         loss = loss + _times(each * jnp.where(exists, mass, 0), jnp.where(exists, of_label, 0))
-        loss = loss + _times(each, jnp.where(of.alone, 0, linear + weight * excess))
+        loss = loss + _times(each * weight, jnp.where(of.alone, 0, excess))
+        loss = loss + _times(each / _SCALE, jnp.where(of.alone, 0, linear))
     elif state.label_weight is not None:
         loss = _times(mass, of_label)
     if z_loss is not None:
         nothing = of.alone & (state.label == -jnp.inf)
         lse = jnp.where(of.alone, jnp.where(nothing, 0, state.label), of.maximum + excess)
         loss = loss + _times(z_loss, lse * lse)
-    return loss
+    return _poisoned(loss, labels)
 
 
 def _times(factor: Array, value: Array) -> Array:
-    """factor·value, 0 where the factor is 0 whatever the value."""
-    return jnp.where(factor == 0, 0, factor) * jnp.where(factor == 0, 0, value)
+    """factor·value, 0 where the factor is 0; where the value is no number it is not scaled."""
+    finite = jnp.isfinite(value)
+    product = factor * jnp.where(finite, value, 0)  # a factor of 0 has a derivative
+    return jnp.where(finite, product, jnp.where(factor == 0, 0, value))

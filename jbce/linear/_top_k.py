@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .._arguments import ScoreOptions, check_names
 from .._typing import Array, ArrayLike, Bool, Float, Integer
 from ._head import Block, Head, over_blocks
-from ._layer import layer
+from ._layer import as_index, layer
 from ._shards import AxisName, gathered
 
 
@@ -87,6 +87,7 @@ def linear_top_k(
         batch_axis_name=batch_axis_name,
         **options,
     )
+    k = as_index("k", k)
     if not 1 <= k <= made.all_classes:
         raise ValueError(f"`k` must be from 1 to {made.all_classes}, the classes, but {k} came.")
 
