@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ PER_ROW = RANDOM.uniform(0.1, 0.9, ROWS)
 EXAMPLES = np.arange(ROWS) % 3 != 1
 EXIST = RANDOM.uniform(size=(ROWS, CLASSES)) < 0.8
 EXIST[np.arange(ROWS), LABELS] = True  # a label that does not exist costs inf
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "label_smoothing": {"label_smoothing": PER_ROW},
     "class_weights": {"class_weights": PER_CLASS},
@@ -282,7 +283,8 @@ def test_nothing_is_lost_of_confident_losses():
 
 
 def temporaries(function, *arguments):
-    return jax.jit(function).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+    compiled: Any = jax.jit(function).lower(*arguments).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.parametrize("class_axis", [-1, 0])
@@ -417,7 +419,8 @@ def test_infinite_logits():
             hidden, kernel, jnp.array([0, 1]), bias=bias, block_size=size
         )
         np.testing.assert_array_equal(losses, [0, np.inf])
-        for options in ({"label_smoothing": 0.1}, {"z_loss": 0.1}):
+        costly: list[dict[str, Any]] = [{"label_smoothing": 0.1}, {"z_loss": 0.1}]
+        for options in costly:
             losses = linear_softmax_cross_entropy(
                 hidden, kernel, jnp.array([0, 1]), bias=bias, block_size=size, **options
             )
@@ -427,10 +430,11 @@ def test_infinite_logits():
 def test_extreme_finite_logits():
     hidden, kernel, label = jnp.ones((1, 1)), jnp.zeros((1, 3)), jnp.array([0])
     largest = float(jnp.finfo(jnp.float32).max)
-    for bias, options in (
+    cases: list[tuple[list[float], dict[str, Any]]] = [
         ([largest] * 3, {}),
         ([0.0, -largest, -largest], {"label_smoothing": 0.1}),
-    ):
+    ]
+    for bias, options in cases:
         losses = linear_softmax_cross_entropy(
             hidden, kernel, label, bias=jnp.array(bias), block_size=2, **options
         )
@@ -440,14 +444,25 @@ def test_extreme_finite_logits():
 
 def test_unknown_labels_are_nan_whatever_the_weights():
     arguments = jnp.ones((1, 1)), jnp.ones((1, 3)), jnp.array([7])
-    for options in ({"class_weights": jnp.ones(3)}, {"label_smoothing": 0.1}, {"z_loss": 0.1}):
+    cases: list[dict[str, Any]] = [
+        {"class_weights": jnp.ones(3)},
+        {"label_smoothing": 0.1},
+        {"z_loss": 0.1},
+    ]
+    for options in cases:
         assert np.isnan(linear_softmax_cross_entropy(*arguments, **options))
 
 
 def test_log_odds():
     with jax.enable_x64(True):
         logits = jnp.asarray(HIDDEN @ KERNEL + BIAS)
-        for options in ({}, {"temperature": 2.0}, {"soft_cap": 3.0}, {"where": EXIST}):
+        cases: list[dict[str, Any]] = [
+            {},
+            {"temperature": 2.0},
+            {"soft_cap": 3.0},
+            {"where": EXIST},
+        ]
+        for options in cases:
             found = linear_log_odds(
                 jnp.asarray(HIDDEN),
                 jnp.asarray(KERNEL),
@@ -585,7 +600,11 @@ def test_one_trace_for_a_sweep():
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_bad_input(change, message):
-    given = {"hidden": jnp.ones((7, 5)), "kernel": jnp.ones((5, 23)), "labels": jnp.zeros(7, int)}
+    given: dict[str, Any] = {
+        "hidden": jnp.ones((7, 5)),
+        "kernel": jnp.ones((5, 23)),
+        "labels": jnp.zeros(7, int),
+    }
     given |= change
     hidden, kernel, labels = (given.pop(name) for name in ("hidden", "kernel", "labels"))
     with pytest.raises(ValueError, match=message):
@@ -599,8 +618,9 @@ def test_what_is_no_integer_says_so(change):
     with pytest.raises(TypeError, match=f"`{name}` must be an integer, but {value} came"):
         linear_top_k(jnp.ones((7, 5)), jnp.ones((5, 23)), **({"k": 1} | change))
     with pytest.raises(TypeError, match=r"unexpected option 'ignore_index'; it takes .*ignore"):
+        options: dict[str, Any] = {"ignore_index": -100}
         linear_softmax_cross_entropy(
-            jnp.ones((7, 5)), jnp.ones((5, 23)), jnp.zeros(7, int), ignore_index=-100
+            jnp.ones((7, 5)), jnp.ones((5, 23)), jnp.zeros(7, int), **options
         )
 
 
