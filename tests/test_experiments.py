@@ -283,6 +283,7 @@ def test_every_suite_is_listed(capsys):
 @pytest.mark.jax_defaults
 def test_the_losses_are_timed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # PyTorch compiles too long
+    monkeypatch.setattr("experiments.benchmarks.losses.CATEGORICAL_SHAPES", ((65_536, 10),))
     sizes = ["--size", "1000", "--shrink", "65536", "--rounds", "1", "--mean-of", "1000"]
     assert main(["benchmark", "losses", *sizes, "--no-warm"], runs=tmp_path) == 0
     rows = json.loads((tmp_path / "benchmark" / "losses.json").read_text())["rows"]
