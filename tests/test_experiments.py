@@ -26,6 +26,7 @@ SMALLEST = {
     "language_model": [
         *("--num-steps", "3", "--vocabulary", "300", "--width", "8", "--num-layers", "1"),
         *("--context", "8", "--batch-size", "2", "--max-characters", "9000"),
+        *("--memory-batch-size", "4"),
     ],
     "worked_example": [],
 }
