@@ -111,6 +111,24 @@ def test_every_derivative_is_that_of_the_plain_loss(name, backend, monkeypatch):
         close(found, wanted, 1e-13)
 
 
+def gradient_in_option(name, at, implementation, **others):
+    """Value and gradient of the sum of the losses in one option, in float64."""
+
+    def summed(value):
+        losses = linear_softmax_cross_entropy(
+            jnp.asarray(HIDDEN),
+            jnp.asarray(KERNEL),
+            jnp.asarray(LABELS),
+            block_size=4,
+            implementation=implementation,
+            **{name: value},
+            **others,
+        )
+        return jnp.sum(losses)
+
+    return jax.value_and_grad(summed)(jnp.asarray(at))
+
+
 # At 0 and 1 too, where a sweep begins: a term that counts nothing has a derivative.
 @pytest.mark.parametrize(
     ("name", "at"),
@@ -122,48 +140,38 @@ def test_every_derivative_is_that_of_the_plain_loss(name, backend, monkeypatch):
     ],
 )
 def test_options_are_differentiated_in(name, at):
-    def summed(value, implementation):
-        return jnp.sum(
-            linear_softmax_cross_entropy(
-                jnp.asarray(HIDDEN),
-                jnp.asarray(KERNEL),
-                jnp.asarray(LABELS),
-                block_size=4,
-                implementation=implementation,
-                **{name: value},
-            )
-        )
-
     with jax.enable_x64(True):
-        a, b = (
-            jax.value_and_grad(summed)(jnp.asarray(at), implementation)
-            for implementation in ("blocks", "logits")
-        )
+        a, b = (gradient_in_option(name, at, form) for form in ("blocks", "logits"))
     np.testing.assert_allclose(a, b, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["class_weights", "logit_adjustment", "bias"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_numbers_of_classes_are_differentiated_in(name, smoothing):
-    def summed(value, implementation):
-        return jnp.sum(
-            linear_softmax_cross_entropy(
-                jnp.asarray(HIDDEN),
-                jnp.asarray(KERNEL),
-                jnp.asarray(LABELS),
-                block_size=4,
-                implementation=implementation,
-                label_smoothing=smoothing,
-                **{name: value},
-            )
-        )
-
+    at = np.where(np.isin(np.arange(CLASSES), LABELS[:2]), 0, PER_CLASS)
     with jax.enable_x64(True):
         a, b = (
-            jax.grad(summed)(jnp.asarray(PER_CLASS).at[LABELS[:2]].set(0), implementation)
-            for implementation in ("blocks", "logits")
+            gradient_in_option(name, at, form, label_smoothing=smoothing)[1]
+            for form in ("blocks", "logits")
         )
     np.testing.assert_allclose(a, b, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "float64")])
+def test_mixed_dtypes_are_summed_in_the_wider(dtypes):
+    with jax.enable_x64(True):
+        hidden, kernel = (
+            jnp.asarray(a).astype(dtype) for a, dtype in zip((HIDDEN, KERNEL), dtypes, strict=True)
+        )
+        options: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 0.1, "temperature": 2.0}
+        losses = linear_softmax_cross_entropy(
+            hidden, kernel, jnp.asarray(LABELS), block_size=4, **options
+        )
+        plain = jbce.softmax_cross_entropy_with_integer_labels(
+            hidden.astype(dtypes[1]) @ kernel, jnp.asarray(LABELS), **options
+        )
+    assert losses.dtype == dtypes[1]
+    np.testing.assert_allclose(losses, plain, rtol=10 * float(jnp.finfo(dtypes[1]).eps))
 
 
 @pytest.mark.parametrize(

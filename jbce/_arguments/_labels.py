@@ -55,9 +55,7 @@ def entry_of_class(x: Array, index: Array, axis: int) -> Array:
     gather does to them jax wants to be told more.
     """
     if any(name is not None for a in (x, index) for name in jax.typeof(a).sharding.spec):
-        classes = [n if a == axis else 1 for a, n in enumerate(x.shape)]
-        nearest = jnp.clip(index, 0, x.shape[axis] - 1)
-        is_entry = jax.lax.broadcasted_iota(jnp.int32, classes, axis) == nearest
+        is_entry = is_class(x, jnp.clip(index, 0, x.shape[axis] - 1), axis)
         return jnp.sum(jnp.where(is_entry, x, 0), axis=axis, keepdims=True)
     if x.size == x.shape[axis]:
         return jnp.take(x.reshape(-1), index, mode="clip")

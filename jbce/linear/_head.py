@@ -13,8 +13,8 @@ from ._product import product
 Carry = TypeVar("Carry")
 
 # How many logits exist at a time: on CPU what a cache holds, elsewhere what fills the device.
-_LOGITS_AT_A_TIME = {"cpu": 2**21}
-_LOGITS_ON_ACCELERATORS = 2**25
+_LOGITS_ON_CPU = 2**21
+_LOGITS_ELSEWHERE = 2**25
 _MOST_CLASSES = 2**14
 _ALIGNED = 128
 
@@ -49,7 +49,7 @@ class Head(NamedTuple):
         classes = self.num_classes
         if self.block_size is not None:
             return min(self.block_size, classes)
-        room = _LOGITS_AT_A_TIME.get(jax.default_backend(), _LOGITS_ON_ACCELERATORS)
+        room = _LOGITS_ON_CPU if jax.default_backend() == "cpu" else _LOGITS_ELSEWHERE
         most = room // max(self.hidden.shape[0], 1) // _ALIGNED * _ALIGNED
         most = min(max(most, _ALIGNED), _MOST_CLASSES)
         for size in range(most, most // 2, -_ALIGNED):

@@ -1,5 +1,6 @@
 """Arguments of a linear layer and of what is computed from it."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,8 +52,8 @@ class Layer(NamedTuple):
     @property
     def like(self) -> jax.ShapeDtypeStruct:
         """The logits, in the dtype of the sums."""
-        dtype = arithmetic_dtype(self.arrays["hidden"].dtype)
-        return jax.ShapeDtypeStruct((*self.batch, self.num_classes), dtype)
+        wide = arithmetic_dtype(*(self.arrays[name].dtype for name in ("hidden", "kernel")))
+        return jax.ShapeDtypeStruct((*self.batch, self.num_classes), wide)
 
     @property
     def all_classes(self) -> int:
@@ -84,16 +85,20 @@ class Layer(NamedTuple):
             results = function(head, rows, axis_name)
             return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), results)
 
-        return over_shards(of_shard, self.arrays, self.kinds, self.layout, self.class_axis)
+        arrays = self.arrays | {"hidden": self._existing()}
+        return over_shards(of_shard, arrays, self.kinds, self.layout, self.class_axis)
+
+    def _existing(self) -> Array:
+        """The hidden states, 0 for examples that do not exist."""
+        exist = None if self.examples is None else self.examples[..., None]
+        return keep(exist, self.arrays["hidden"], 0)
 
     def _rows(
         self, arrays: dict[str, Array], axis_name: AxisName | None
     ) -> tuple[Head, dict[str, Array], tuple[int, ...]]:
         hidden, kernel = arrays["hidden"], arrays["kernel"]
         *batch, features = hidden.shape
-        count = 1
-        for size in batch:
-            count *= size
+        count = math.prod(batch)
         dtype = _of_products(hidden, kernel)
         wide = arithmetic_dtype(dtype)
         given = {"hidden": hidden.reshape(count, features).astype(wide), "kernel": kernel}
@@ -133,7 +138,7 @@ class Layer(NamedTuple):
 
     def logits(self) -> Array:
         """All of them at once, before any option but the bias."""
-        hidden, kernel = self.arrays["hidden"], self.arrays["kernel"]
+        hidden, kernel = self._existing(), self.arrays["kernel"]
         dtype = _of_products(hidden, kernel)
         axes = "...d,dv->...v" if self.class_axis else "...d,vd->...v"
         wide = arithmetic_dtype(dtype)
@@ -162,21 +167,6 @@ def as_index(name: str, value: int) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be an integer, but {value!r} came.") from None
-
-
-IMPLEMENTATIONS = (None, "blocks", "logits")
-
-
-def check_implementation(implementation: str | None) -> None:
-    """That there is such an implementation.
-
-    Raises:
-        ValueError: there is not.
-    """
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"`implementation` must be one of {IMPLEMENTATIONS}, but {implementation!r} came."
-        )
 
 
 def layer(
@@ -217,17 +207,16 @@ def layer(
             f"`kernel` must have the features of `hidden` along axis {1 - axis}, but "
             f"{describe(kernel)} came with `hidden` {describe(hidden)}{hint}."
         )
-    if block_size is not None and as_index("block_size", block_size) < 1:
-        raise ValueError(f"`block_size` must be at least 1, but {block_size} came.")
+    if block_size is not None:
+        block_size = as_index("block_size", block_size)
+        if block_size < 1:
+            raise ValueError(f"`block_size` must be at least 1, but {block_size} came.")
     batch, num_classes = hidden.shape[:-1], kernel.shape[axis]
     wide = arithmetic_dtype(hidden.dtype, kernel.dtype)
     like = jax.ShapeDtypeStruct((*batch, num_classes), wide)
     of_classes, examples = split_where(where, like, (len(batch),))
     undefined = jnp.any(jnp.isnan(hidden), axis=-1, keepdims=True)
-    # What does not exist, and what has a NaN, is replaced before anything is computed of it.
-    hidden = jnp.where(undefined, 0, hidden)
-    if examples is not None:
-        hidden = jnp.where(examples[..., None], hidden, 0)
+    hidden = jnp.where(undefined, 0, hidden)  # before anything is computed of it
     layout = layout_of(hidden, kernel, axis, axis_name, batch_axis_name)
     made = Layer(
         arrays={"hidden": hidden, "kernel": kernel},
@@ -237,7 +226,7 @@ def layer(
         class_axis=axis,
         examples=examples,
         undefined=undefined,
-        block_size=None if block_size is None else as_index("block_size", block_size),
+        block_size=block_size,
         layout=layout,
     )
     if bias is not None:

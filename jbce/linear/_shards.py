@@ -1,5 +1,6 @@
 """Which mesh axes the classes and the examples are spread over, and how shards are put together."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,9 +84,7 @@ def layout_of(
         ("classes", kernel.shape[class_axis], classes),
         *(("examples", n, axis) for n, axis in zip(hidden.shape, batch, strict=False)),
     ):
-        shards = 1
-        for name in _names(names):
-            shards *= mesh.shape[name]
+        shards = math.prod(mesh.shape[name] for name in _names(names))
         if size % shards:
             raise ValueError(
                 f"{size} {what} cannot be spread evenly over the {shards} devices of mesh axis "
@@ -96,15 +95,9 @@ def layout_of(
 
 def mesh_of(hidden: Array, kernel: Array) -> Any:
     """The mesh that is set, or that of arrays whose axes are explicit."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return next(
-        (
-            m
-            for m in (mesh, *(jax.typeof(a).sharding.mesh for a in (kernel, hidden)))
-            if m.axis_names
-        ),
-        mesh,
-    )
+    of_arrays = (jax.typeof(array).sharding.mesh for array in (kernel, hidden))
+    meshes = [jax.sharding.get_abstract_mesh(), *of_arrays]
+    return next((mesh for mesh in meshes if mesh.axis_names), meshes[0])
 
 
 def _of_several(axis_name: AxisName | None, mesh: Any) -> AxisName | None:

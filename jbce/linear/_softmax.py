@@ -11,15 +11,30 @@ from .._arguments import (
     ScoreOptions,
     check_names,
     class_index,
+    keep,
     not_ignored,
 )
 from .._typing import Array, ArrayLike, Bool, Float, Integer, as_integer, describe
 from ..losses import log_odds as plain_log_odds
 from ..losses import softmax_cross_entropy_with_integer_labels as plain_loss
 from ._head import Head, over_blocks
-from ._layer import Layer, check_implementation, layer
+from ._layer import Layer, layer
 from ._shards import AxisName
 from ._softmax_state import State, after, empty, log_odds_of, loss_of, merged
+
+_IMPLEMENTATIONS = (None, "blocks", "logits")
+
+
+def _check_implementation(implementation: str | None) -> None:
+    """That there is such an implementation.
+
+    Raises:
+        ValueError: there is not.
+    """
+    if implementation not in _IMPLEMENTATIONS:
+        raise ValueError(
+            f"`implementation` must be one of {_IMPLEMENTATIONS}, but {implementation!r} came."
+        )
 
 
 def _with_labels(made: Layer, labels: ArrayLike, ignore: Number | None) -> Layer:
@@ -30,11 +45,8 @@ def _with_labels(made: Layer, labels: ArrayLike, ignore: Number | None) -> Layer
             f"{describe(labels)} came with `hidden` {describe(made.arrays['hidden'])}."
         )
     examples = not_ignored(labels, ignore, made.examples)
-    hidden = made.arrays["hidden"]
-    if examples is not None:
-        labels = jnp.where(examples, labels, 0)
-        hidden = jnp.where(examples[..., None], hidden, 0)
-    made = made._replace(examples=examples, arrays=made.arrays | {"hidden": hidden})
+    labels = keep(examples, labels, 0)
+    made = made._replace(examples=examples)
     return made.holding("labels", class_index(labels, made.all_classes))
 
 
@@ -123,7 +135,7 @@ def linear_softmax_cross_entropy(
         softmax (2018), arXiv 1805.02867.
     """
     check_names(linear_softmax_cross_entropy, options, ScoreOptions)
-    check_implementation(implementation)
+    _check_implementation(implementation)
     made = layer(
         hidden,
         kernel,
@@ -215,7 +227,7 @@ def linear_log_odds(
         Good, Probability and the weighing of evidence (1950).
     """
     check_names(linear_log_odds, options, ScoreOptions)
-    check_implementation(implementation)
+    _check_implementation(implementation)
     made = layer(
         hidden,
         kernel,
