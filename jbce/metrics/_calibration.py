@@ -1,31 +1,68 @@
-"""Whether confidences are honest: of the decisions made with confidence c, a share c is right."""
+"""Whether probabilities are honest: of what is said with probability p, a share p comes true."""
 
-import functools
-import operator
-from typing import NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._accuracy import is_right
-from ._examples import (
-    Examples,
-    below_largest,
-    checked,
-    examples,
-    is_class,
-    is_defined,
-    most_probable,
-)
+from ._bins import Binning, Closed, Judged, bin_count, bin_index, judged, mass_index, one_of
+from ._examples import Examples
+from ._sums import Additive, Columns, ratio, register
+
+Norm = Literal[1, 2] | float
 
 
 class Reliability(NamedTuple):
     """What a reliability diagram shows; a bin without weight has NaN for its two means."""
 
-    confidence: Float[Array, " num_bins"]  # mean confidence of the bin's decisions
-    accuracy: Float[Array, " num_bins"]  # share of them that is right
-    weight: Float[Array, " num_bins"]  # total weight of the bin
+    confidence: Float[Array, "*classes num_bins"]  # mean probability in the bin
+    accuracy: Float[Array, "*classes num_bins"]  # share of it that came true
+    weight: Float[Array, "*classes num_bins"]  # total weight of the bin
+
+
+def _columns(
+    these: Examples, num_bins: int, of: Judged, binning: Binning, closed: Closed
+) -> Columns:
+    probs, outcomes, undefined = judged(these, of)
+    if binning == "mass":
+        weights = these.weights[..., None] if of == "classes" else these.weights
+        # Along the examples, which are the last axis here: one row, or one for each class.
+        shape = (-1, probs.shape[-1]) if of == "classes" else (-1,)
+        along = probs.reshape(shape).T
+        index = mass_index(along, jnp.broadcast_to(weights, probs.shape).reshape(shape).T, num_bins)
+        index = index.T.reshape(probs.shape)
+    else:
+        index = bin_index(probs, num_bins, closed)
+    num_groups = num_bins
+    if of == "classes":
+        classes = jax.lax.broadcasted_iota(jnp.int32, probs.shape, probs.ndim - 1)
+        index = classes * num_bins + index
+        num_groups *= probs.shape[-1]
+    return Columns((jnp.ones_like(probs), probs, outcomes), index, num_groups, undefined)
+
+
+def _bins(sums: Array, num_bins: int, of: Judged, **_: Any) -> Reliability:
+    if of == "classes":
+        sums = sums.reshape(-1, num_bins, sums.shape[-1])
+    weight, confident, right = (sums[..., 0], sums[..., 1], sums[..., 2])
+    return Reliability(
+        confidence=ratio(confident, weight), accuracy=ratio(right, weight), weight=weight
+    )
+
+
+def _bin_options(num_bins: int, of: Judged, binning: Binning, closed: Closed) -> dict[str, Any]:
+    return {
+        "num_bins": bin_count(num_bins),
+        "of": one_of("of", of, Judged),
+        "binning": one_of("binning", binning, Binning),
+        "closed": one_of("closed", closed, Closed),
+    }
+
+
+def _separable(binning: Binning, **_: Any) -> bool:
+    return binning != "mass"
 
 
 def reliability(
@@ -33,33 +70,38 @@ def reliability(
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
+    of: Judged = "top_label",
+    binning: Binning = "width",
+    closed: Closed = "right",
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
     where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
 ) -> Reliability:
-    """Confidence and accuracy of the model's decisions, in equal bins of confidence.
-
-    The confidence of a decision is the probability of the class decided for: max(p, 1 − p) for a
-    binary logit, max_k p_k over classes. Bin i of `num_bins` holds the confidences in
-    (i / num_bins, (i + 1) / num_bins]; a confidence on an edge belongs to the bin below it. Binary
-    confidences are at least ½, so that the lower bins are empty.
+    """Probability and how often it comes true, in bins of probability.
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
         labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
         num_bins: number of bins, a Python integer ≥ 1.
+        of: `top_label`: the probability of the decision, max(p, 1 − p) or max_k p_k, which comes
+            true where the decision is right (binary ones are at least ½, the lower bins empty);
+            `positive`: p of a binary logit, which comes true where the label is positive;
+            `classes`: that of every class, in bins of its own.
+        binning: `width`: of equal width over [0, 1]; `mass`: of equal weight as nearly as can be,
+            where equal probabilities share a bin: that of the middle of their ranks.
+        closed: bins are (lo, hi] if `right`, [lo, hi) if `left` (the last one closed).
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
 
     Returns:
-        Mean confidence, accuracy and weight of each bin, `[num_bins]` each: float32, or float64 for
-        float64 logits.
+        Mean probability, share that came true and weight of each bin, `[num_bins]` each, or
+        `[classes, num_bins]`: float32, or float64 for float64 logits.
 
     Raises:
         TypeError: an argument has a dtype that its role does not allow.
-        ValueError: the shapes do not fit together, or `num_bins` < 1.
+        ValueError: the shapes do not fit together, `num_bins` < 1, or there is no such choice.
 
-    Edges: an infinite logit has confidence 1. An empty bin has weight 0 and NaN means, which a plot
-        leaves out. An undefined example that counts makes all means NaN.
+    Edges: an infinite logit has probability 0 or 1. An empty bin has weight 0 and NaN means, which
+        a plot leaves out. An undefined example that counts makes everything NaN.
     Error: sums in float64, and one rounding.
 
     Example:
@@ -71,15 +113,14 @@ def reliability(
     Source: A. Niculescu-Mizil and R. Caruana, Predicting good probabilities with supervised
         learning, ICML (2005).
     """
-    return _reliability(*checked(logits, labels, weights, where), _bin_count(num_bins))
+    options = {"num_bins": num_bins, "of": of, "binning": binning, "closed": closed}
+    return _RELIABILITY(logits, labels, weights, where, **options)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _reliability(
-    logits: Array, labels: Array, weights: Array, where: Array, num_bins: int
-) -> Reliability:
-    these = examples(logits, labels, weights, where)
-    return Reliability(*(values.astype(these.dtype) for values in _bins(these, num_bins)))
+_RELIABILITY = Additive(
+    "reliability", _columns, _bins, lambda **options: (_bin_options(**options), {}), _separable
+)
+register(reliability, _RELIABILITY)
 
 
 def expected_calibration_error(
@@ -87,21 +128,40 @@ def expected_calibration_error(
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
     num_bins: int = 15,
+    of: Judged = "top_label",
+    binning: Binning = "width",
+    closed: Closed = "right",
+    norm: Norm = 1,
+    debiased: bool = False,
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
     where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
 ) -> Float[Array, ""]:
-    """The mean gap between confidence and accuracy over the bins of `reliability`.
+    """The mean gap between probability and truth over the bins of `reliability`.
 
-        Σ_b W_b·|accuracy_b − confidence_b| / Σ_b W_b
+        (Σ_b W_b·|accuracy_b − confidence_b|ᵖ / Σ_b W_b)^(1/p)
 
-    Confidence is that of the decision (top label), for binary logits too, and bins are equally wide
-    over [0, 1] and open below: (lo, hi]. Other tools bin the probability of the positive class,
-    or close their bins the other way; their numbers differ.
+    with p the `norm`; the largest gap of a bin that holds weight for `norm=math.inf`. Of all
+    classes, the mean of the classes' errors. What the literature calls
+
+        ECE, 15 bins (Guo et al. 2017)            the default
+        ECE of the positive class                 of="positive"
+        class-wise, or static, calibration error  of="classes"
+        adaptive, or equal-mass                   binning="mass"
+        maximum calibration error                 norm=math.inf
+        root mean squared, debiased (Kumar 2019)  of="positive", norm=2, debiased=True
+        bins as torchmetrics and netcal have them closed="left"
 
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
         labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
         num_bins: number of bins, a Python integer ≥ 1.
+        of: which probability: `top_label`, `positive` or `classes`, as in `reliability`.
+        binning: bins of equal `width` or of equal `mass`, as in `reliability`.
+        closed: which end of a bin belongs to it, `right` or `left`.
+        norm: 1, 2 or `math.inf`.
+        debiased: subtract what the scatter of the labels adds: from each squared gap
+            a(1 − a)/(W − 1) in a bin of weight W > 1 and share a, from each absolute gap
+            E|N(gap, a(1 − a)/W)| − |gap|; the result is at least 0. Weights count as repetition.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
 
@@ -110,11 +170,13 @@ def expected_calibration_error(
 
     Raises:
         TypeError: an argument has a dtype that its role does not allow.
-        ValueError: the shapes do not fit together, or `num_bins` < 1.
+        ValueError: the shapes do not fit together, `num_bins` < 1, there is no such choice, or
+            `debiased` is asked for with `norm=math.inf`.
 
-    Edges: an infinite logit has confidence 1. Nothing counts: 0. An undefined example that counts:
-        NaN. Even a perfectly calibrated model has an expected value above 0 on a finite sample.
-    Error: sums in float64, and one rounding; a confidence within a rounding of a bin's edge may
+    Edges: an infinite logit has probability 0 or 1. Nothing counts: NaN. An undefined example that
+        counts: NaN. Even a perfectly calibrated model has an expected value above 0 on a finite
+        sample, the more so the more bins there are, unless `debiased`.
+    Error: sums in float64, and one rounding; a probability within a rounding of a bin's edge may
         fall on its other side.
 
     Example:
@@ -123,61 +185,69 @@ def expected_calibration_error(
         0.25
 
     Source: C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern neural
-        networks, ICML (2017).
+        networks, ICML (2017); J. Nixon et al., Measuring calibration in deep learning, CVPR
+        workshops (2019); A. Kumar, P. Liang and T. Ma, Verified uncertainty calibration, NeurIPS
+        (2019).
     """
-    return _calibration_error(*checked(logits, labels, weights, where), _bin_count(num_bins))
+    options = {
+        "num_bins": num_bins,
+        "of": of,
+        "binning": binning,
+        "closed": closed,
+        "norm": norm,
+        "debiased": debiased,
+    }
+    return _ERROR(logits, labels, weights, where, **options)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _calibration_error(
-    logits: Array, labels: Array, weights: Array, where: Array, num_bins: int
-) -> Array:
-    these = examples(logits, labels, weights, where)
-    confidence, right, weight = _bins(these, num_bins)
-    with jax.enable_x64(True):
-        total = jnp.sum(weight)
-        gaps = jnp.where(weight == 0.0, 0.0, jnp.abs(right - confidence))
-        error = jnp.sum(weight * gaps) / jnp.where(total == 0.0, 1.0, total)
-        return error.astype(these.dtype)
+def _error(sums: Array, norm: Norm, debiased: bool, **bins: Any) -> Array:
+    confidence, share, weight = _bins(sums, **bins)
+    total = jnp.sum(weight, axis=-1)
+    gaps = jnp.where(weight == 0.0, 0.0, jnp.abs(share - confidence))
+    if norm == math.inf:
+        errors = jnp.where(total == 0.0, jnp.nan, jnp.max(gaps, axis=-1))
+        return jnp.mean(errors)
+    scatter = jnp.where(weight == 0.0, 0.0, share * (1 - share))
+    if norm == 1:
+        if debiased:
+            spread = jnp.sqrt(_positive(scatter) / jnp.where(weight == 0.0, 1.0, weight))
+            gaps = jnp.where(scatter > 0.0, 2 * gaps - _folded(gaps, spread), gaps)
+        errors = jnp.maximum(ratio(jnp.sum(weight * gaps, axis=-1), total), 0.0)
+        return jnp.mean(errors)
+    squares = gaps**2
+    if debiased:
+        squares = squares - jnp.where(
+            weight > 1.0, scatter / jnp.where(weight > 1.0, weight - 1, 1.0), 0.0
+        )
+    squared = ratio(jnp.sum(weight * squares, axis=-1), total)
+    root = jnp.where(squared > 0.0, jnp.sqrt(jnp.where(squared > 0.0, squared, 1.0)), 0.0)
+    return jnp.mean(jnp.where(jnp.isnan(squared), jnp.nan, root))
 
 
-def _bin_count(num_bins: int) -> int:
-    if operator.index(num_bins) < 1:
-        raise ValueError(f"`num_bins` must be at least 1, but {num_bins} came.")
-    return operator.index(num_bins)
+def _positive(a: Array) -> Array:
+    return jnp.where(a > 0.0, a, 1.0)
 
 
-def _bins(these: Examples, num_bins: int) -> tuple[Array, Array, Array]:
-    """The fields of `Reliability` in float64."""
-    right, undefined = is_right(these).ravel(), (these.counted & ~is_defined(these)).ravel()
-    with jax.enable_x64(True):
-        confidence = _confidence(these).ravel()
-        weights = these.weights.ravel()
-        confidence = jnp.where(jnp.isnan(confidence), 1.0, confidence)
-        columns = [weights, weights * confidence, jnp.where(right, weights, 0.0)]
-        weight, confident, right = jax.ops.segment_sum(
-            jnp.stack(columns, axis=-1), _bin_index(confidence, num_bins), num_bins
-        ).T
-        # 0 / 0 in an empty bin is the NaN that is meant; an undefined example spoils every bin.
-        divisor = jnp.where(jnp.any(undefined), jnp.nan, weight)
-        return confident / divisor, right / divisor, weight
+def _folded(mean: Array, spread: Array) -> Array:
+    """E|X| of X normal."""
+    z = mean / spread
+    density = jnp.exp(-0.5 * z**2) * math.sqrt(2 / math.pi)
+    return spread * density + mean * jax.scipy.special.erf(z / math.sqrt(2))
 
 
-def _confidence(these: Examples) -> Array:
-    """Probability of the most probable class, [*batch], in float64."""
-    if these.binary:
-        return jax.nn.sigmoid(jnp.abs(these.logits.astype(jnp.float64)))
-    below = below_largest(these.logits)
-    is_top = is_class(most_probable(these.logits), these.logits)
-    # The largest term, which is 1, joins the sum in float64, where it absorbs nothing.
-    tail = jnp.sum(jnp.where(is_top, 0.0, jnp.exp(below)), axis=-1)
-    return 1 / (1 + tail.astype(jnp.float64))
+def _error_options(
+    norm: Norm, debiased: bool, **bins: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if norm not in (1, 2, math.inf):
+        raise ValueError(f"`norm` must be 1, 2 or math.inf, but {norm!r} came.")
+    if debiased and norm == math.inf:
+        raise ValueError("`debiased` is for `norm` 1 or 2; of a largest gap no bias is known.")
+    return _bin_options(**bins) | {"norm": norm, "debiased": bool(debiased)}, {}
 
 
-def _bin_index(confidence: Array, num_bins: int) -> Array:
-    """The i with confidence in (i / num_bins, (i + 1) / num_bins]."""
-    index = jnp.ceil(confidence * num_bins) - 1
-    # The product rounds: an edge i / num_bins may come back as a little more, or less, than i.
-    index = jnp.where(confidence <= index / num_bins, index - 1, index)
-    index = jnp.where(confidence > (index + 1) / num_bins, index + 1, index)
-    return jnp.clip(index, 0, num_bins - 1).astype(jnp.int32)
+def _error_columns(these: Examples, norm: Norm, debiased: bool, **bins: Any) -> Columns:
+    return _columns(these, **bins)
+
+
+_ERROR = Additive("expected_calibration_error", _error_columns, _error, _error_options, _separable)
+register(expected_calibration_error, _ERROR)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array, ArrayLike, as_boolean, as_floating, as_real, describe
-from ..losses import mean
 
 
 class Examples(NamedTuple):
@@ -18,6 +17,7 @@ class Examples(NamedTuple):
     counted: Array  # boolean, [*batch]
     binary: bool
     dtype: jnp.dtype  # of the result
+    uniform: bool  # every example has the same weight
 
 
 def checked(
@@ -53,6 +53,7 @@ def checked(
 def examples(logits: Array, labels: Array, weights: Array, where: Array) -> Examples:
     """The examples, of arrays that are checked."""
     binary = labels.shape == logits.shape
+    uniform = weights.ndim == 0 and where.ndim == 0
     dtype = jnp.dtype(logits.dtype if logits.dtype == jnp.float64 else jnp.float32)
     with jax.enable_x64(True):
         weights = jnp.where(where, weights.astype(jnp.float64), 0.0)
@@ -66,7 +67,7 @@ def examples(logits: Array, labels: Array, weights: Array, where: Array) -> Exam
     labels = jnp.where(counted, labels, jnp.zeros_like(labels))
     counted_logits = counted if binary else counted[..., None]
     logits = jnp.where(counted_logits, logits.astype(dtype), 0.0)
-    return Examples(logits, labels, weights, counted, binary, dtype)
+    return Examples(logits, labels, weights, counted, binary, dtype, uniform)
 
 
 def _class_indices(labels: Array, num_classes: int) -> Array:
@@ -109,15 +110,6 @@ def is_defined(these: Examples) -> Array:
     return has_probabilities & (these.labels >= 0)
 
 
-def below_largest(logits: Array) -> Array:
-    """logits − max(logits) over the last axis: 0 at the largest, also where that is +inf."""
-    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    is_infinite = (logits == largest) & jnp.isinf(largest)
-    return jnp.where(is_infinite, 0.0, jnp.where(is_infinite, 0.0, logits) - largest)
-
-
-def average(values: Array, these: Examples) -> Array:
-    """Mean of `values` over the examples that count, summed in float64; 0 if none does."""
-    with jax.enable_x64(True):
-        averaged = mean(values.astype(jnp.float64), weights=these.weights, where=these.counted)
-        return averaged.astype(these.dtype)
+def entry_of_label(these: Examples) -> Array:
+    """The logit of the label, [*batch]; 0 where there is none."""
+    return jnp.sum(jnp.where(is_class(these.labels, these.logits), these.logits, 0.0), axis=-1)

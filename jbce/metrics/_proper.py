@@ -1,23 +1,31 @@
 """Proper scores: no model can do better than to say the probability that it believes."""
 
 import math
+from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from .._typing import Array, ArrayLike, Bool, Float, Real, as_real, describe
 from ..losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_with_integer_labels
-from ._examples import (
-    Examples,
-    average,
-    below_largest,
-    checked,
-    examples,
-    is_class,
-    is_defined,
-)
+from ..numerics import one_minus_softmax, sigmoid, softmax
+from ._examples import Examples, is_class, is_defined
+from ._sums import Additive, Columns, ratio, register
+
+OverClasses = Literal["sum", "half", "mean"]
+
+
+def mean_columns(values: Array, undefined: Array | None = None) -> Columns:
+    """What a weighted mean is made of."""
+    return Columns(
+        (jnp.ones_like(values, jnp.float64), values.astype(jnp.float64)), None, 1, undefined
+    )
+
+
+def mean_value(sums: Array) -> Array:
+    """The weighted mean; NaN where nothing counts."""
+    return ratio(sums[0, 1], sums[0, 0])
 
 
 def log_loss(
@@ -48,7 +56,7 @@ def log_loss(
             number other than 1.
 
     Edges: an example with an infinite logit costs 0 or inf. A row where no class exists (all −inf)
-        costs 0, as in `jbce.losses`. Nothing counts: 0. An undefined example that counts: NaN.
+        costs 0, as in `jbce.losses`. Nothing counts: NaN. An undefined example that counts: NaN.
     Error: that of the losses (see `jbce.losses`), averaged in float64, and one rounding.
 
     Example:
@@ -59,19 +67,24 @@ def log_loss(
 
     Source: I. J. Good, Rational decisions, J. R. Stat. Soc. B 14 (1952).
     """
-    unit = _log_of_base(base)
-    nats = _log_loss(*checked(logits, labels, weights, where))
-    return nats / jnp.asarray(unit, nats.dtype)
+    return _LOG_LOSS(logits, labels, weights, where, base=base)
 
 
-@jax.jit
-def _log_loss(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
-    these = examples(logits, labels, weights, where)
+def losses_of(these: Examples) -> Array:
+    """The loss of each example in nats, [*batch]."""
     if these.binary:
-        losses = sigmoid_binary_cross_entropy(these.logits, these.labels)
-    else:
-        losses = softmax_cross_entropy_with_integer_labels(these.logits, these.labels)
-    return average(losses, these)
+        return sigmoid_binary_cross_entropy(these.logits, these.labels)
+    return softmax_cross_entropy_with_integer_labels(these.logits, these.labels)
+
+
+_LOG_LOSS = Additive(
+    "log_loss",
+    lambda these: mean_columns(losses_of(these)),
+    lambda sums, unit: mean_value(sums) / jnp.asarray(unit).astype(jnp.float64),
+    lambda base: ({}, {"unit": _log_of_base(base)}),
+    is_mean=True,
+)
+register(log_loss, _LOG_LOSS)
 
 
 def _log_of_base(base: ArrayLike) -> float | Array:
@@ -90,6 +103,7 @@ def brier_score(
     logits: Float[ArrayLike, "*logits"],
     labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
     *,
+    over_classes: OverClasses = "sum",
     weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
     where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
 ) -> Float[Array, ""]:
@@ -104,6 +118,8 @@ def brier_score(
     Args:
         logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
         labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats in [0, 1].
+        over_classes: multi-class only: the `sum` (Brier's), `half` of it (two classes give the
+            binary score), or the `mean`.
         weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
         where: which examples exist; a scalar or `[*batch]`.
 
@@ -113,9 +129,10 @@ def brier_score(
 
     Raises:
         TypeError: an argument has a dtype that its role does not allow.
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not fit together, or there is no such `over_classes`.
 
-    Edges: infinite logits give the limit. Nothing counts: 0. An undefined example that counts: NaN.
+    Edges: infinite logits give the limit. Nothing counts: NaN. An undefined example that counts:
+        NaN.
     Error: relative, within 1e-5 in float32 for every score ≥ 1e-26 (tests/test_metrics.py).
 
     Example:
@@ -128,29 +145,49 @@ def brier_score(
     Source: G. W. Brier, Verification of forecasts expressed in terms of probability,
         Mon. Weather Rev. 78 (1950).
     """
-    return _brier_score(*checked(logits, labels, weights, where))
+    return _BRIER_SCORE(logits, labels, weights, where, over_classes=over_classes)
 
 
-@jax.jit
-def _brier_score(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
-    these = examples(logits, labels, weights, where)
-    squares = _binary_squares(these) if these.binary else _categorical_squares(these)
-    return average(jnp.where(is_defined(these), squares, jnp.nan), these)
+def _squares(these: Examples, over_classes: OverClasses) -> Columns:
+    if these.binary:
+        if over_classes != "sum":
+            raise ValueError(
+                f"`over_classes` is for class indices, but {over_classes!r} came with binary ones."
+            )
+        squares = _binary_squares(these)
+    else:
+        others = jnp.where(
+            is_class(these.labels, these.logits),
+            one_minus_softmax(these.logits, -1),
+            softmax(these.logits, -1),
+        )
+        share = {"sum": 1.0, "half": 0.5, "mean": 1 / these.logits.shape[-1]}[over_classes]
+        squares = jnp.sum(others.astype(jnp.float64) ** 2, axis=-1) * share
+    return mean_columns(squares, ~is_defined(these))
 
 
 def _binary_squares(these: Examples) -> Array:
     labels = these.labels.astype(these.dtype)
     # p − y = (1 − y) − (1 − p): of the two forms, the one whose second term is the smaller.
     misses = jnp.where(
-        labels > 0.5,
-        (1 - labels) - jax.nn.sigmoid(-these.logits),
-        jax.nn.sigmoid(these.logits) - labels,
+        labels > 0.5, (1 - labels) - sigmoid(-these.logits), sigmoid(these.logits) - labels
     )
-    return misses**2
+    return misses.astype(jnp.float64) ** 2
 
 
-def _categorical_squares(these: Examples) -> Array:
-    ratios = jnp.exp(below_largest(these.logits))
-    others = jnp.where(is_class(these.labels, these.logits), 0.0, ratios)
-    others = others / jnp.sum(ratios, axis=-1, keepdims=True)
-    return jnp.sum(others, axis=-1) ** 2 + jnp.sum(others**2, axis=-1)
+def _over_classes(over_classes: OverClasses) -> tuple[dict[str, Any], dict[str, Any]]:
+    if over_classes not in get_args(OverClasses):
+        raise ValueError(
+            f"`over_classes` must be one of {get_args(OverClasses)}, but {over_classes!r} came."
+        )
+    return {"over_classes": over_classes}, {}
+
+
+_BRIER_SCORE = Additive(
+    "brier_score",
+    _squares,
+    lambda sums, over_classes: mean_value(sums),
+    _over_classes,
+    is_mean=True,
+)
+register(brier_score, _BRIER_SCORE)

@@ -1,22 +1,13 @@
-"""How well a model ranks: the probability that a positive example comes above a negative one."""
+"""How well a model ranks: areas under the ROC and the precision-recall curve, and the curves."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import (
-    Examples,
-    below_largest,
-    checked,
-    examples,
-    is_class,
-    is_defined,
-    is_positive,
-    most_probable,
-)
-
-_LABEL_BIT = 31  # of the payload that is sorted along; the bits below it are the example's index
+from ._examples import checked, examples, is_defined, is_positive
+from ._rank import Ranking, average_precision_of, mann_whitney, ranked, ranking
 
 
 def roc_auc(
@@ -62,84 +53,187 @@ def roc_auc(
     Source: J. A. Hanley and B. J. McNeil, The meaning and use of the area under a receiver
         operating characteristic (ROC) curve, Radiology 143 (1982).
     """
-    arrays = checked(logits, labels, weights, where)
-    if arrays[1].size >= 2**_LABEL_BIT:
-        raise ValueError(f"`labels` must be fewer than 2^31, but {arrays[1].size} came.")
-    return _roc_auc(*arrays)
+    return ranked(mann_whitney, logits, labels, weights, where)
+
+
+def average_precision(
+    logits: Float[ArrayLike, "*logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    *,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> Float[Array, ""]:
+    """The mean precision at the positive examples: the area under the precision-recall curve.
+
+        Σ_{i positive} w_i·precision(x_i) / Σ_{i positive} w_i
+
+    with precision(x) the share of positives among the examples with a logit ≥ x: steps, without
+    interpolation (which is optimistic). For class indices it is the unweighted average over
+    the classes, each against the rest and ranked by its log-odds.
+
+    Args:
+        logits: `[*batch]` for binary labels, `[*batch, classes]` for class indices.
+        labels: `[*batch]`; binary ones are boolean, integers 0 or 1, or floats, positive above ½.
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        A share in [0, 1]: float32, or float64 for float64 logits. Chance is the share of positives.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, or there are 2^31 examples or more.
+
+    Edges: infinite logits rank where they belong. No positive example counts (in any class): NaN.
+        An undefined example that counts: NaN. Constant between ties, so its derivative is 0.
+    Error: sums in float64, and one rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> logits, labels = jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])
+        >>> round(float(average_precision(logits, labels)), 4)
+        0.8333
+
+    Source: J. Davis and M. Goadrich, The relationship between precision-recall and ROC curves, ICML
+        (2006).
+    """
+    return ranked(average_precision_of, logits, labels, weights, where)
+
+
+class RocCurve(NamedTuple):
+    """True against false positive rate, from (0, 0) to (1, 1)."""
+
+    false_positive_rate: Float[Array, " points"]
+    true_positive_rate: Float[Array, " points"]
+    thresholds: Float[Array, " points"]  # positive is what is at or above; +inf at first
+
+
+class PrecisionRecallCurve(NamedTuple):
+    """Precision against recall, from recall 0 to 1."""
+
+    precision: Float[Array, " points"]
+    recall: Float[Array, " points"]
+    thresholds: Float[Array, " points"]  # positive is what is at or above; +inf at first
+
+
+def roc_curve(
+    logits: Float[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    *,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> RocCurve:
+    """The receiver operating characteristic: true and false positive rate at every threshold.
+
+    Args:
+        logits: `[*batch]`.
+        labels: `[*batch]`; boolean, integers 0 or 1, or floats, positive above ½.
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        One point more than there are examples, the first at (0, 0), the last at (1, 1); float32, or
+        float64 for float64 logits. The shape does not depend on the values, so that `jit` and
+        `vmap` take it: the points of equal logits are one point, several times.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, the labels are class indices, or there are 2^31
+            examples or more.
+
+    Edges: no positive, or no negative example counts: NaN rates. An undefined example that counts:
+        NaN rates. What does not count comes last, at (1, 1) with threshold −inf.
+    Error: sums in float64, and one rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> curve = roc_curve(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1]))
+        >>> curve.false_positive_rate.tolist(), curve.true_positive_rate.tolist()
+        ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+    """
+    return _roc_curve(*_binary("roc_curve", logits, labels, weights, where))
+
+
+def precision_recall_curve(
+    logits: Float[ArrayLike, "*batch"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    *,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> PrecisionRecallCurve:
+    """Precision and recall at every threshold.
+
+    Args:
+        logits: `[*batch]`.
+        labels: `[*batch]`; boolean, integers 0 or 1, or floats, positive above ½.
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        One point more than there are examples, from recall 0 (where precision is 1 by convention)
+        to recall 1; float32, or float64 for float64 logits. The shape does not depend on the
+        values: the points of equal logits are one point, several times.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, the labels are class indices, or there are 2^31
+            examples or more.
+
+    Edges: no positive example counts: NaN recall. An undefined example that counts: NaN. What does
+        not count comes last, with threshold −inf.
+    Error: sums in float64, and one rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> curve = precision_recall_curve(jnp.array([0.1, 0.4, 0.3, 0.8]), jnp.array([0, 0, 1, 1]))
+        >>> curve.precision.tolist()[:3], curve.recall.tolist()
+        ([1.0, 1.0, 0.5], [0.0, 0.5, 0.5, 1.0, 1.0])
+    """
+    return _precision_recall_curve(
+        *_binary("precision_recall_curve", logits, labels, weights, where)
+    )
+
+
+def _binary(name: str, *arguments: ArrayLike) -> tuple[Array, Array, Array, Array]:
+    arrays = checked(*arguments)
+    if arrays[0].shape != arrays[1].shape:
+        raise ValueError(f"`labels` must be binary for `{name}`: pass one class's log-odds.")
+    return arrays
 
 
 @jax.jit
-def _roc_auc(logits: Array, labels: Array, weights: Array, where: Array) -> Array:
-    these = examples(logits, labels, weights, where)
+def _roc_curve(*arrays: Array) -> RocCurve:
+    order, undefined, dtype = _descending(*arrays)
+    with jax.enable_x64(True):
+        positives, negatives = (jnp.where(undefined, jnp.nan, a) for a in _from_nothing(order))
+        curve = RocCurve(negatives / negatives[-1], positives / positives[-1], _thresholds(order))
+        return jax.tree.map(lambda a: a.astype(dtype), curve)
+
+
+@jax.jit
+def _precision_recall_curve(*arrays: Array) -> PrecisionRecallCurve:
+    order, undefined, dtype = _descending(*arrays)
+    with jax.enable_x64(True):
+        positives, negatives = (jnp.where(undefined, jnp.nan, a) for a in _from_nothing(order))
+        either = positives + negatives
+        precision = jnp.where(either == 0.0, 1.0, positives / jnp.where(either == 0.0, 1.0, either))
+        curve = PrecisionRecallCurve(precision, positives / positives[-1], _thresholds(order))
+        return jax.tree.map(lambda a: a.astype(dtype), curve)
+
+
+def _from_nothing(order: Ranking) -> tuple[Array, ...]:
+    return tuple(jnp.concatenate([jnp.zeros(1, jnp.float64), a]) for a in order.through())
+
+
+def _thresholds(order: Ranking) -> Array:
+    return jnp.concatenate([jnp.full(1, jnp.inf, order.values.dtype), order.values])
+
+
+def _descending(*arrays: Array) -> tuple[Ranking, Array, jnp.dtype]:
+    these = examples(*arrays)
     undefined = jnp.any(these.counted & ~is_defined(these))
-    area = _binary_area(these) if these.binary else _average_area(these)
     with jax.enable_x64(True):
-        return jnp.where(undefined, jnp.nan, area).astype(these.dtype)
-
-
-def _binary_area(these: Examples) -> Array:
-    ranked, positive = these.logits.ravel(), is_positive(these.labels).ravel()
-    with jax.enable_x64(True):
-        return _area(ranked, positive, these.weights.ravel())
-
-
-def _average_area(these: Examples) -> Array:
-    num_classes = these.logits.shape[-1]
-    labels, logits = these.labels.ravel(), these.logits.reshape(-1, num_classes)
-    top = most_probable(logits)
-    is_top = is_class(top, logits)
-    with jax.enable_x64(True):
-        # The log-odds of every class at O(classes) per example (`jbce.log_odds` gives one class
-        # for that price), one column at a time, so that they are never all kept.
-        weights = these.weights.ravel()
-        below = below_largest(logits.astype(jnp.float64))
-        rest = jnp.where(is_top, -jnp.inf, below)
-        top_log_odds = -jax.nn.logsumexp(rest, axis=-1)
-        tail = jnp.sum(jnp.exp(rest), axis=-1)
-
-        def area(index: Array) -> Array:
-            column = below[:, index]
-            # x_k − logsumexp of the others, where the others hold the largest: 1 + (tail − e_k).
-            others = jnp.maximum(tail - jnp.exp(column), 0.0)
-            log_odds = jnp.where(top == index, top_log_odds, column - jnp.log1p(others))
-            # To the precision of the logits: rows of equal odds are ties, however they were summed.
-            return _area(log_odds.astype(these.dtype), labels == index, weights)
-
-        return jnp.mean(lax.map(area, jnp.arange(num_classes, dtype=jnp.int32)))
-
-
-def _area(ranked: Array, positive: Array, weights: Array) -> Array:
-    """The Mann–Whitney statistic of `ranked` [n]; to be called with 64-bit types enabled."""
-    keys, positive, order = _sort(ranked, positive)
-    weights = weights[order]
-    positives, negatives = jnp.where(positive, weights, 0.0), jnp.where(positive, 0.0, weights)
-    # In a tie the negatives come first, so that a positive finds all of them in its running sum.
-    through = jnp.cumsum(negatives)
-    starts = jnp.concatenate([jnp.ones_like(positive[:1]), keys[1:] != keys[:-1]])
-    so_far = jnp.concatenate([jnp.zeros_like(through[:1]), through[:-1]])
-    before = lax.cummax(jnp.where(starts, so_far, 0.0))
-    pairs = jnp.sum(positives * (before + through)) / 2
-    return pairs / (jnp.sum(positives) * jnp.sum(negatives))
-
-
-def _sort(ranked: Array, positive: Array) -> tuple[Array, Array, Array]:
-    """Keys in rising order, in each tie negatives first, with their labels and indices."""
-    index = jnp.arange(ranked.size, dtype=jnp.uint32)
-    payload = (positive.astype(jnp.uint32) << _LABEL_BIT) | index
-    if ranked.dtype == jnp.float32:
-        # One 64-bit integer holds all: XLA sorts that 4 times faster than floats on a CPU, and by
-        # radix on a GPU.
-        packed = (_ordered_bits(ranked).astype(jnp.uint64) << 32) | payload.astype(jnp.uint64)
-        packed = lax.sort(packed, is_stable=False)
-        keys, payload = packed >> 32, packed.astype(jnp.uint32)
-    else:
-        keys, payload = lax.sort((ranked, payload), num_keys=2, is_stable=False)
-    label_bit = jnp.uint32(1 << _LABEL_BIT)
-    return keys, (payload & label_bit) != 0, (payload & ~label_bit).astype(jnp.int32)
-
-
-def _ordered_bits(values: Array) -> Array:
-    """Integers in the order of the float32 `values`; −0 and +0 become one."""
-    bits = lax.bitcast_convert_type(values, jnp.uint32)
-    sign_bit = jnp.uint32(1 << 31)
-    return jnp.where(bits > sign_bit, ~bits, bits | sign_bit)
+        # What does not count comes last.
+        values = jnp.where(these.counted, these.logits, -jnp.inf).ravel()
+        order = ranking(values, is_positive(these.labels).ravel(), these.weights.ravel())
+    return order, undefined, these.dtype

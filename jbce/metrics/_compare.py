@@ -1,0 +1,261 @@
+"""Whether the difference of two models is real."""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._typing import Array, ArrayLike, Bool, Float, Int, Real, describe
+from ._examples import checked
+from ._intervals import check_confidence, influences, normal_quantile
+from ._resampling import of_models
+
+Baseline = int | Literal["smallest", "largest"]
+
+
+class Comparison(NamedTuple):
+    """A metric of several models, and its differences from one of them."""
+
+    estimate: Float[Array, " models"]
+    baseline: Int[Array, ""]
+    """Which model the others are compared with."""
+    difference: Float[Array, " models"]
+    """The model's estimate less that of the baseline."""
+    standard_error: Float[Array, " models"]
+    """Of the difference, on the same examples."""
+    low: Float[Array, " models"]
+    high: Float[Array, " models"]
+    """Of the difference, each for itself."""
+    adjusted_low: Float[Array, " models"]
+    adjusted_high: Float[Array, " models"]
+    """Of all differences at once, with the confidence that all hold."""
+    p_value: Float[Array, " models"]
+    """Of no difference, each for itself."""
+    adjusted_p_value: Float[Array, " models"]
+    """With multiplicity: of the smallest of so many."""
+
+
+def compare(
+    metric: Callable[..., Array],
+    logits: Float[ArrayLike, "models *logits"],
+    labels: Real[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"],
+    *,
+    baseline: Baseline = 0,
+    confidence: float = 0.95,
+    key: Array | None = None,
+    num_resamples: int = 2000,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, "*batch"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, "*batch"] = True,
+) -> Comparison:
+    """Differences of a metric between models on the same examples, with intervals and p-values.
+
+    The models are compared in pairs, example by example: what makes an example hard for both
+    cancels. By the infinitesimal jackknife (`influence`; of `roc_auc`, DeLong's test) with a normal
+    distribution, or, with a key, by the paired bootstrap, studentised. Multiplicity is accounted
+    for: by Holm's and Bonferroni's rules, or by the largest of the resampled differences, which
+    knows their correlation.
+
+    A baseline that is named beforehand makes M − 1 comparisons. One that the data choose
+    (`smallest`, `largest`) looks better than it is; then all M(M − 1)/2 differences are accounted
+    for, of which those from the best are shown.
+
+    Args:
+        metric: a function of `jbce.metrics` that gives one number (options by
+            `functools.partial`), or any other of (logits, labels, *, weights, where).
+        logits: `[models, *batch]` for binary labels, `[models, *batch, classes]` for class indices.
+        labels: `[*batch]`, the same for all models.
+        baseline: the index of the model that the others are compared with, or the one with the
+            `smallest` (a loss) or `largest` (a share) estimate.
+        confidence: of the intervals.
+        key: of `jax.random.key`, for the bootstrap; None for the jackknife.
+        num_resamples: of the bootstrap.
+        weights: how much each example counts, ≥ 0; a scalar or `[*batch]`.
+        where: which examples exist; a scalar or `[*batch]`.
+
+    Returns:
+        A `Comparison`, `[models]` each; the baseline's own row has difference 0 and p-value 1.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, there is no such baseline, or `confidence` is
+            not between 0 and 1.
+
+    Edges: two models of the same logits differ by 0 ± 0 with p-value 1. Where a metric is
+        undefined, NaN. Resamples in which one is undefined are left out.
+    Error: p-values of the bootstrap come in steps of 1/(num_resamples + 1); those of the jackknife
+        are as good as the normal distribution is. tests/test_intervals.py measures both.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jbce.metrics import log_loss
+        >>> labels = jnp.arange(400) % 2
+        >>> good = (2.0 * labels - 1) + jax.random.normal(jax.random.key(0), 400)
+        >>> result = compare(log_loss, jnp.stack([good, 0.3 * good]), labels)
+        >>> bool(result.difference[1] > 0), bool(result.adjusted_p_value[1] < 0.01)
+        (True, True)
+
+    Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6
+        (1979); P. H. Westfall and S. S. Young, Resampling-based multiple testing (1993); J. C. Hsu,
+        Multiple comparisons (1996).
+    """
+    check_confidence(confidence)
+    models = jnp.asarray(logits)
+    if models.ndim < 1 or models.shape[0] < 1:
+        raise ValueError(f"`logits` must be [models, *batch, ..], but {describe(models)} came.")
+    _, *others = checked(models[0], labels, weights, where)
+    which = check_baseline(baseline, models.shape[0])
+    labels, weights, where = others
+    estimates = jax.lax.map(lambda x: metric(x, labels, weights=weights, where=where), models)
+    if key is None:
+        values = influences(metric, models, *others)
+        with jax.enable_x64(True):
+            values = values.astype(jnp.float64)
+            covariance = jax.lax.dot_general(values, values, (((1,), (1,)), ((), ())))
+        return by_covariance(estimates, covariance, which, confidence)
+    resamples = of_models(metric, key, num_resamples, models, *others)
+    return _by_resamples(estimates, resamples, which, confidence)
+
+
+def by_covariance(
+    estimates: Array, covariance: Array, baseline: Baseline, confidence: float
+) -> Comparison:
+    """A comparison of estimates [models] that are nearly normal."""
+    dtype, number = estimates.dtype, estimates.size
+    index = _index(baseline, estimates)
+    with jax.enable_x64(True):
+        estimates, covariance = (a.astype(jnp.float64) for a in (estimates, covariance))
+        variances = jnp.diagonal(covariance)
+        larger = jnp.maximum(variances[:, None], variances[None, :])
+        squared = variances[:, None] + variances[None, :] - 2 * covariance
+        # Of two models of the same logits, a rounding of 0
+        squared = jnp.where(squared <= 1e-14 * larger, 0.0, squared)
+        errors = jnp.where(squared == 0.0, 0.0, jnp.sqrt(jnp.where(squared == 0.0, 1.0, squared)))
+        pairs = estimates[:, None] - estimates[None, :]
+        p_values = jax.scipy.special.erfc(_studentised(pairs, errors) / math.sqrt(2))
+        adjusted = _holm(p_values, _family(baseline, index, number))
+        table = jnp.stack([pairs, errors, p_values, adjusted])[..., index]
+        hypotheses = number * (number - 1) // 2 if isinstance(baseline, str) else number - 1
+        reach, simultaneous = (
+            normal_quantile(1 - (1 - confidence) / (2 * n)) for n in (1, max(hypotheses, 1))
+        )
+        return _comparison(dtype, estimates, index, table, reach, simultaneous)
+
+
+def _by_resamples(
+    estimates: Array, resamples: Array, baseline: Baseline, confidence: float
+) -> Comparison:
+    """A comparison of estimates [models] of which there are resamples [models, resamples]."""
+    dtype, number = estimates.dtype, estimates.size
+    index = _index(baseline, estimates)
+    with jax.enable_x64(True):
+        estimates, resamples = (a.astype(jnp.float64) for a in (estimates, resamples))
+        valid = ~jnp.any(jnp.isnan(resamples), axis=0)[None, None]
+        family = _family(baseline, index, number)
+        pairs = estimates[:, None] - estimates[None, :]
+        moved = (resamples[:, None] - resamples[None, :]) - pairs[..., None]
+        errors = jnp.std(moved, axis=-1, ddof=1, where=valid)
+        sizes = _studentised(moved, errors[..., None])  # [models, models, resamples]
+        largest = jnp.max(jnp.where(family[..., None], sizes, 0.0), axis=(0, 1), keepdims=True)
+        observed = _studentised(pairs, errors)
+
+        def share(beyond: Array) -> Array:
+            counted = jnp.sum(jnp.where(valid, beyond, False), axis=-1)
+            return (1 + counted).astype(jnp.float64) / (1 + jnp.sum(valid)).astype(jnp.float64)
+
+        def quantile(sizes: Array) -> Array:
+            sizes = jnp.where(valid, sizes, jnp.nan)
+            return jnp.nanquantile(sizes, jnp.asarray(confidence, jnp.float64), axis=-1)
+
+        p_values, adjusted = (share(a >= observed[..., None]) for a in (sizes, largest))
+        p_values, adjusted = (jnp.where(jnp.isnan(pairs), jnp.nan, a) for a in (p_values, adjusted))
+        table = jnp.stack([pairs, errors, p_values, adjusted])[..., index]
+        reach, simultaneous = quantile(sizes)[:, index], quantile(largest)[0, 0]
+        return _comparison(dtype, estimates, index, table, reach, simultaneous)
+
+
+def _comparison(
+    dtype: jnp.dtype,
+    estimates: Array,
+    index: Array,
+    table: Array,  # differences, standard errors, p-values and adjusted ones: [4, models]
+    reach: Array | float,
+    simultaneous: Array | float,
+) -> Comparison:
+    difference, error, *p_values = table
+    is_baseline = jnp.arange(estimates.size, dtype=jnp.int32) == index
+    p_value, adjusted = (jnp.where(is_baseline & ~jnp.isnan(p), 1.0, p) for p in p_values)
+    found = Comparison(
+        estimate=estimates,
+        baseline=index,
+        difference=difference,
+        standard_error=error,
+        low=difference - reach * error,
+        high=difference + reach * error,
+        adjusted_low=difference - simultaneous * error,
+        adjusted_high=difference + simultaneous * error,
+        p_value=p_value,
+        adjusted_p_value=adjusted,
+    )
+    return as_dtype(found, dtype)
+
+
+def as_dtype(comparison: Comparison, dtype: jnp.dtype) -> Comparison:
+    """The same, but for the index, in another dtype."""
+    cast = jax.tree.map(lambda a: a.astype(dtype), comparison)
+    return cast._replace(baseline=comparison.baseline)
+
+
+def _studentised(differences: Array, errors: Array) -> Array:
+    """|difference| in standard errors: 0 where both are 0, infinite where only the error is."""
+    sizes = jnp.abs(differences)
+    ratio = sizes / jnp.where(errors == 0, 1, errors)
+    return jnp.where(errors == 0, jnp.where(sizes > 0, jnp.inf, sizes), ratio)
+
+
+def _holm(p_values: Array, family: Array) -> Array:
+    """Holm's step-down, [models, models], of the hypotheses in the family (each pair once)."""
+    number = jnp.sum(family)
+    flat = jnp.where(family, p_values, jnp.inf).ravel()
+    order = jnp.argsort(flat)
+    ranks = jnp.arange(flat.size)
+    factors = jnp.maximum(number - ranks, 1).astype(flat.dtype)
+    stepped = jax.lax.cummax(jnp.where(ranks < number, flat[order] * factors, 0))
+    adjusted = jnp.zeros_like(flat).at[order].set(jnp.minimum(stepped, 1)).reshape(family.shape)
+    adjusted = jnp.where(family, adjusted, 0)
+    either = adjusted + adjusted.T
+    return jnp.where(jnp.isnan(p_values), jnp.nan, either)
+
+
+def _family(baseline: Baseline, index: Array, number: int) -> Array:
+    """Which pairs are hypotheses, each once: [models, models]."""
+    models = jnp.arange(number, dtype=jnp.int32)
+    first, second = models[:, None], models[None, :]
+    of_baseline = True if isinstance(baseline, str) else (first == index) | (second == index)
+    return (first < second) & of_baseline
+
+
+def _index(baseline: Baseline, estimates: Array) -> Array:
+    if not isinstance(baseline, str):
+        return jnp.asarray(baseline, jnp.int32)
+    losses = (estimates if baseline == "smallest" else -estimates).astype(jnp.zeros(()).dtype)
+    return jax.lax.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses), 0, jnp.int32)
+
+
+def check_baseline(baseline: Baseline, models: int) -> Baseline:
+    """A model that there is, counted from the front, or a way to choose one.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(baseline, str):
+        if baseline not in ("smallest", "largest"):
+            raise ValueError(
+                f"`baseline` must be an index, 'smallest' or 'largest', but {baseline!r} came."
+            )
+        return baseline
+    if not -models <= operator.index(baseline) < models:
+        raise ValueError(f"`baseline` is {baseline}, but there are {models} models.")
+    return operator.index(baseline) % models
