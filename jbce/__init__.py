@@ -7,10 +7,11 @@ The losses and their reductions are here by name; the submodules load when first
     jbce.logdomain  the logarithms of the losses, where a loss would underflow
     jbce.curvature  gradient norms and second derivatives in logits, in closed form
     jbce.linear     losses of a linear layer, without its logits
-    jbce.metrics    judging models from logits
+    jbce.metrics    judging models from logits: metrics, streams, intervals, comparisons
+    jbce.calibration   fitted maps of logits, whose probabilities can be believed
     jbce.training   Flax classifiers fitted with Optax       (extra: training)
     jbce.verify     judging any function: enclosures, gradients, audits  (extra: verify)
-    jbce.cli        the commands `jbce check` and `jbce audit`
+    jbce.cli        the commands `jbce check`, `audit`, `evaluate`, `calibrate`, `explain`
     jbce.plots      figures from results                     (extra: evaluate)
 """
 
@@ -54,6 +55,7 @@ from .losses import (
 from .losses import total as total
 
 _SUBMODULES = (
+    "calibration",
     "cli",
     "curvature",
     "linear",

@@ -2,6 +2,9 @@
 
 from ._binary import binary_numbers as binary_numbers
 from ._binary import binary_scores as binary_scores
+from ._examples import Examples as Examples
+from ._examples import checked as checked
+from ._examples import examples as examples
 from ._labels import binary_label as binary_label
 from ._labels import binary_labels as binary_labels
 from ._labels import check_class_labels as check_class_labels

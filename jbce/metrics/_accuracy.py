@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import Examples, entry_of_label, is_defined, is_positive, most_probable
+from ._examples import entry_of_label, is_defined, is_positive, most_probable
 from ._proper import mean_columns, mean_value
 from ._sums import Additive, Columns, register
 

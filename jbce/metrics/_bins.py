@@ -6,10 +6,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array
 from ..numerics import max_tail, softmax
 from ._accuracy import is_right
-from ._examples import Examples, is_class, is_defined, is_positive
+from ._examples import is_class, is_defined, is_positive
 
 Judged = Literal["top_label", "positive", "classes"]
 Binning = Literal["width", "mass"]

@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._bins import Binning, Closed, Judged, bin_count, bin_index, judged, mass_index, one_of
-from ._examples import Examples
 from ._sums import Additive, Columns, ratio, register
 
 Norm = Literal[1, 2] | float

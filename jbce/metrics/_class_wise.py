@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._bins import one_of
 from ._confusion import cells, parts
-from ._examples import Examples
 from ._sums import Additive, Columns, ratio, register
 
 Average = Literal["positive", "macro", "micro", "weighted", "none"]

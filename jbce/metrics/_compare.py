@@ -1,5 +1,6 @@
 """Whether the difference of two models is real."""
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -8,8 +9,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import checked
 from .._typing import Array, ArrayLike, Bool, Float, Int, Real, describe
-from ._examples import checked
 from ._intervals import check_confidence, influences, normal_quantile
 from ._resampling import of_models
 
@@ -107,18 +108,31 @@ def compare(
         raise ValueError(f"`logits` must be [models, *batch, ..], but {describe(models)} came.")
     _, *others = checked(models[0], labels, weights, where)
     which = check_baseline(baseline, models.shape[0])
-    labels, weights, where = others
-    estimates = jax.lax.map(lambda x: metric(x, labels, weights=weights, where=where), models)
     if key is None:
-        values = influences(metric, models, *others)
-        with jax.enable_x64(True):
-            values = values.astype(jnp.float64)
-            covariance = jax.lax.dot_general(values, values, (((1,), (1,)), ((), ())))
+        estimates, covariance = _estimates_and_covariance(metric, models, *others)
         return by_covariance(estimates, covariance, which, confidence)
     resamples = of_models(metric, key, num_resamples, models, *others)
-    return _by_resamples(estimates, resamples, which, confidence)
+    return _by_resamples(_estimates(metric, models, *others), resamples, which, confidence)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _estimates(metric: Callable[..., Array], models: Array, *others: Array) -> Array:
+    labels, weights, where = others
+    return jax.lax.map(lambda x: metric(x, labels, weights=weights, where=where), models)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _estimates_and_covariance(
+    metric: Callable[..., Array], models: Array, *others: Array
+) -> tuple[Array, Array]:
+    values = influences(metric, models, *others)
+    with jax.enable_x64(True):
+        values = values.astype(jnp.float64)
+        covariance = jax.lax.dot_general(values, values, (((1,), (1,)), ((), ())))
+    return _estimates(metric, models, *others), covariance
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def by_covariance(
     estimates: Array, covariance: Array, baseline: Baseline, confidence: float
 ) -> Comparison:
@@ -144,6 +158,7 @@ def by_covariance(
         return _comparison(dtype, estimates, index, table, reach, simultaneous)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _by_resamples(
     estimates: Array, resamples: Array, baseline: Baseline, confidence: float
 ) -> Comparison:

@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import Examples, is_defined, is_positive, most_probable
+from ._examples import is_defined, is_positive, most_probable
 from ._sums import Additive, Columns, ratio, register
 
 

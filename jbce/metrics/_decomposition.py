@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._bins import Closed, bin_count, bin_index, judged, one_of
-from ._examples import Examples
 from ._sums import Additive, Columns, ratio, register
 
 

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import Examples, is_defined, is_positive
+from ._examples import is_defined, is_positive
 from ._rank import ordered_bits
 from ._sums import Additive, Columns, ratio, register
 

@@ -1,5 +1,6 @@
 """How sure a metric is."""
 
+import functools
 import statistics
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import checked
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import checked, is_positive
+from ._examples import is_positive
 from ._ranking import roc_auc
 from ._resampling import of_models
 
@@ -74,6 +76,7 @@ def influence(
     return counted * by_weight
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def influences(metric: Callable[..., Array], logits: Array, *others: Array) -> Array:
     """Those of models, [models, examples], so scaled that products sum to unbiased covariances."""
     labels, weights, where = others

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import checked, examples
 from .._typing import Array, ArrayLike, as_floating, describe
 from ._compare import Baseline, Comparison, as_dtype, by_covariance, check_baseline
-from ._examples import checked, examples
 from ._intervals import check_confidence
 from ._stream import Made, Sums, check_kind, made_of, split
 from ._sums import Additive
@@ -77,6 +77,7 @@ def paired_stream(
         if not parts.is_mean:
             raise ValueError(f"`{parts.name}` is not a mean over the examples: `compare` takes it.")
 
+    @jax.jit
     def init() -> dict[str, Moments]:
         return {name: _nothing(num_models) for name in made}
 
@@ -102,6 +103,7 @@ def paired_stream(
         check_kind(first, others[0], num_classes)
         return add(state, models, *others)
 
+    @jax.jit
     def merge(state: dict[str, Moments], other: dict[str, Moments]) -> dict[str, Moments]:
         return {
             name: Moments(*(Sums(*a) + Sums(*b) for a, b in zip(moments, other[name], strict=True)))
@@ -165,6 +167,7 @@ def _moments_of(metric: Additive, static: dict[str, Any], logits: Array, *others
     return Moments(*map(split, sums))
 
 
+@jax.jit
 def _mean_and_covariance(moments: Moments, unit: Array) -> tuple[Array, Array]:
     weight, first, second = (
         s.high.astype(jnp.float64) + s.low.astype(jnp.float64) for s in moments

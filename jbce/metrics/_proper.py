@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real, as_real, describe
 from ..losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_with_integer_labels
 from ..numerics import one_minus_softmax, sigmoid, softmax
-from ._examples import Examples, is_class, is_defined
+from ._examples import is_class, is_defined
 from ._sums import Additive, Columns, ratio, register
 
 OverClasses = Literal["sum", "half", "mean"]

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._arguments import Examples, checked, examples
 from .._typing import Array, ArrayLike
-from ._examples import Examples, checked, examples, is_class, is_defined, is_positive, most_probable
+from ._examples import is_class, is_defined, is_positive, most_probable
 from ._sums import product, ratio
 
 _BLOCK = 32

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import checked, examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import checked, examples, is_defined, is_positive
+from ._examples import is_defined, is_positive
 from ._rank import Ranking, average_precision_of, mann_whitney, ranked, ranking
 
 

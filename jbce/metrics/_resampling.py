@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._arguments import Examples, checked, examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
-from ._examples import Examples, checked, examples, is_defined
+from ._examples import is_defined
 from ._rank import (
     Ranking,
     Statistic,

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import checked, examples
 from .._typing import Array, ArrayLike, Float, describe
-from ._examples import checked, examples
 from ._sums import Additive, additive, summed, valued
 
 
@@ -84,6 +84,7 @@ def stream(
     made = made_of(metrics)
     kind = (1,) if num_classes is None else (1, num_classes)
 
+    @jax.jit
     def init() -> dict[str, Sums]:
         arrays = (
             jnp.zeros(kind, jnp.float32),
@@ -110,6 +111,7 @@ def stream(
         check_kind(arrays[0], arrays[1], num_classes)
         return add(state, *arrays)
 
+    @jax.jit
     def merge(state: dict[str, Sums], other: dict[str, Sums]) -> dict[str, Sums]:
         return {name: Sums(*sums) + Sums(*other[name]) for name, sums in state.items()}
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arguments import Examples, checked, examples
 from .._typing import Array, ArrayLike
-from ._examples import Examples, checked, examples
 
 
 class Columns(NamedTuple):
