@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ._data import MissingData
 from ._discovery import Entry, UnknownName, discover, find
 
 FOLDER = Path(__file__).parent
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None, *, runs: Path = RUNS) -> int:
     except UnknownName as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except MissingData as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] in ("experiments", "jbce"):
             raise

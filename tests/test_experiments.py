@@ -2,10 +2,12 @@
 
 import dataclasses
 import decimal
+import hashlib
 import importlib.util
 import itertools
 import json
 import math
+import os
 import re
 import sys
 
@@ -13,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _benchmark, _discovery, _environment, _record
+from experiments import _benchmark, _data, _discovery, _environment, _record
 from experiments.__main__ import benchmarks, experiments, main
 
 SMALLEST = {
     "accuracy": ["--stride", "9999991", "--max-classes", "3"],
+    "calibration": ["--data", "digits", "--num-epochs", "1", "--hidden-size", "4"],
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "audit_peers": ["--step", "45"],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
@@ -28,8 +31,10 @@ SMALLEST = {
         *("--context", "8", "--batch-size", "2", "--max-characters", "9000"),
         *("--memory-batch-size", "4"),
     ],
+    "soft_labels": ["--num-folds", "2", "--num-epochs", "1", "--hidden-size", "2"],
     "worked_example": [],
 }
+NEEDS_DATA = {"soft_labels"}
 
 # -------------------------------------------------------------------------------- every experiment
 
@@ -40,6 +45,8 @@ def results(tmp_path_factory):
     done = {}
 
     def run(name, capsys):
+        if name in NEEDS_DATA and not os.environ.get("JBCE_DATA_DIR"):
+            pytest.skip("JBCE_DATA_DIR names no folder with the data")
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
             capsys.readouterr()
@@ -130,6 +137,49 @@ def test_every_setting_is_explained(name, capsys):
         shown = rf"--{option} (\w+|\{{[\w,]+\}}) [A-Z]|--no-{option} [A-Z]"
         assert re.search(shown, text), field.name
     assert module.Config.__dataclass_params__.frozen
+
+
+# ---------------------------------------------------------------------------------------- the data
+
+
+@pytest.fixture
+def data_file(tmp_path, monkeypatch):
+    """A file of a data set that can be downloaded from another folder."""
+    (tmp_path / "source.bin").write_bytes(b"data")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JBCE_DATA_DIR", str(tmp_path / "named"))
+    return _data.File(
+        "folder",
+        "file.bin",
+        hashlib.sha256(b"data").hexdigest(),
+        (tmp_path / "source.bin").as_uri(),
+    )
+
+
+def test_data_are_looked_for_then_downloaded_once(data_file, tmp_path):
+    cached = _data.path_of(data_file)
+    assert cached == tmp_path / "cache" / "jbce" / "folder" / "file.bin"
+    (tmp_path / "source.bin").unlink()
+    assert _data.path_of(data_file) == cached
+    named = tmp_path / "named" / "folder" / "file.bin"
+    named.parent.mkdir(parents=True)
+    named.write_bytes(b"data")
+    assert _data.path_of(data_file) == named
+
+
+def test_a_wrong_checksum_is_refused_and_removed(data_file, tmp_path):
+    (tmp_path / "source.bin").write_bytes(b"torn")
+    with pytest.raises(_data.MissingData, match="SHA-256"):
+        _data.path_of(data_file)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_missing_data_say_where_they_were_looked_for(data_file, tmp_path):
+    (tmp_path / "source.bin").unlink()
+    with pytest.raises(_data.MissingData) as raised:
+        _data.path_of(data_file)
+    for words in (str(tmp_path / "named"), str(tmp_path / "cache"), data_file.url, "file.bin"):
+        assert words in str(raised.value)
 
 
 # ------------------------------------------------------------------------------------- the command
