@@ -27,8 +27,13 @@ class Platt(NamedTuple):
         """
         x, slope, intercept = prepared(logits, self)
         check_parameters(self, {"slope": (), "intercept": ()})
-        moved = over_finite(x, lambda x: slope * x + intercept)
-        return jnp.where(jnp.isinf(x) & (slope < 0), -moved, moved)
+        return _on_line(x, slope, intercept)
+
+
+@jax.jit
+def _on_line(x: Array, slope: Array, intercept: Array) -> Array:
+    moved = over_finite(x, lambda x: slope * x + intercept)
+    return jnp.where(jnp.isinf(x) & (slope < 0), -moved, moved)
 
 
 class Beta(NamedTuple):
@@ -45,7 +50,12 @@ class Beta(NamedTuple):
         """
         x, a, b, c = prepared(logits, self)
         check_parameters(self, {"a": (), "b": (), "c": ()})
-        return over_finite(x, lambda x: b * softplus(x) - a * softplus(-x) + c)
+        return _bent(x, a, b, c)
+
+
+@jax.jit
+def _bent(x: Array, a: Array, b: Array, c: Array) -> Array:
+    return over_finite(x, lambda x: b * softplus(x) - a * softplus(-x) + c)
 
 
 def fit_platt(

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,6 +67,19 @@ def cross_fit(
             f"`num_folds` must be from 2 to the number of examples, {labels.size}, "
             f"but {num_folds} came."
         )
+    return _cross_fit(fit, count, key, logits, labels, weights, where)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _cross_fit(
+    fit: Callable[..., Any],
+    count: int,
+    key: Array,
+    logits: Array,
+    labels: Array,
+    weights: Array,
+    where: Array,
+) -> Array:
     folds = _folds(labels.ravel(), count, key).reshape(labels.shape)
 
     def calibrated(so_far: Array, fold: Array) -> tuple[Array, None]:

@@ -103,12 +103,12 @@ def _decomposition(
             least = 0.0 if binary else least
         calibrated = calibrated.astype(jnp.float64)
         base = jnp.broadcast_to(_base_rate(arrays), logits.shape)
+        judged = jnp.stack([logits, calibrated, base])
 
         def terms(judge) -> Terms:
-            score, refinement, uncertainty = (
-                judge(which, labels, weights=weights, where=where)
-                for which in (logits, calibrated, base)
-            )
+            score, refinement, uncertainty = jax.vmap(
+                lambda which: judge(which, labels, weights=weights, where=where)
+            )(judged)
             calibration = _at_least(least, score - refinement)
             discrimination = _at_least(least, uncertainty - refinement)
             values = score, calibration, refinement, discrimination, uncertainty

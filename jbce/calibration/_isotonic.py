@@ -35,13 +35,8 @@ class Isotonic(NamedTuple):
         if thresholds.ndim == 2 and x.ndim:
             shape = (x.shape[-1], *shape)
         check_parameters(self, {"thresholds": shape, "log_odds": shape})
-        if thresholds.ndim == 1:
-            return _interpolated(x, thresholds, log_odds)
-        one_against_rest = jnp.moveaxis(_class_log_odds(x).astype(x.dtype), -1, 0)
-        found = jax.vmap(_interpolated)(one_against_rest, thresholds, log_odds)
-        found = jnp.where(jnp.isnan(found), jnp.nan, log_sigmoid(found))
-        nowhere = jnp.all(found == -jnp.inf, axis=0)
-        return jnp.moveaxis(jnp.where(nowhere, 0.0, found), 0, -1)
+        interpolated = _interpolated if thresholds.ndim == 1 else _of_classes
+        return interpolated(x, thresholds, log_odds)
 
 
 def fit_isotonic(
@@ -168,6 +163,16 @@ def _blocks(logits: Array, positive: Array, negative: Array) -> Array:
     return lax.while_loop(lambda state: state[1], merged, (block, jnp.ones([], bool)))[0]
 
 
+@jax.jit
+def _of_classes(x: Array, thresholds: Array, log_odds: Array) -> Array:
+    one_against_rest = jnp.moveaxis(_class_log_odds(x).astype(x.dtype), -1, 0)
+    found = jax.vmap(_interpolated)(one_against_rest, thresholds, log_odds)
+    found = jnp.where(jnp.isnan(found), jnp.nan, log_sigmoid(found))
+    nowhere = jnp.all(found == -jnp.inf, axis=0)
+    return jnp.moveaxis(jnp.where(nowhere, 0.0, found), 0, -1)
+
+
+@jax.jit
 def _interpolated(x: Array, thresholds: Array, log_odds: Array) -> Array:
     if thresholds.size == 0:
         return jnp.zeros_like(x)

@@ -39,10 +39,15 @@ class Vector(NamedTuple):
         """
         x, scale, bias = prepared(logits, self)
         check_parameters(self, {"scale": x.shape[-1:], "bias": x.shape[-1:]})
-        x = only_the_infinite(x)
-        exists = x != -jnp.inf
-        scale, bias = (jnp.broadcast_to(value, x.shape) for value in (scale, bias))
-        return jnp.where(exists, scale * jnp.where(exists, x, 0) + bias, -jnp.inf)
+        return _scaled(x, scale, bias)
+
+
+@jax.jit
+def _scaled(x: Array, scale: Array, bias: Array) -> Array:
+    x = only_the_infinite(x)
+    exists = x != -jnp.inf
+    scale, bias = (jnp.broadcast_to(value, x.shape) for value in (scale, bias))
+    return jnp.where(exists, scale * jnp.where(exists, x, 0) + bias, -jnp.inf)
 
 
 class Dirichlet(NamedTuple):
@@ -62,11 +67,16 @@ class Dirichlet(NamedTuple):
         x, weight, bias = prepared(logits, self)
         classes = x.shape[-1]
         check_parameters(self, {"weight": (classes, classes), "bias": (classes,)})
-        x = only_the_infinite(x)
-        exists = x != -jnp.inf
-        log_probs = jnp.where(exists, log_softmax(x), 0)
-        mixed = jnp.matmul(log_probs, weight.T, precision="highest")
-        return jnp.where(exists, mixed + jnp.broadcast_to(bias, x.shape), -jnp.inf)
+        return _mixed(x, weight, bias)
+
+
+@jax.jit
+def _mixed(x: Array, weight: Array, bias: Array) -> Array:
+    x = only_the_infinite(x)
+    exists = x != -jnp.inf
+    log_probs = jnp.where(exists, log_softmax(x), 0)
+    mixed = jnp.matmul(log_probs, weight.T, precision="highest")
+    return jnp.where(exists, mixed + jnp.broadcast_to(bias, x.shape), -jnp.inf)
 
 
 def fit_vector(

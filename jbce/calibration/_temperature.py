@@ -23,7 +23,12 @@ class Temperature(NamedTuple):
         """Calibrated logits, of the shape of `logits`: float32, or float64 for float64 logits."""
         x, temperature = prepared(logits, self)
         check_parameters(self, {"temperature": ()})
-        return over_finite(x, lambda x: x / temperature)
+        return _divided(x, temperature)
+
+
+@jax.jit
+def _divided(x: Array, temperature: Array) -> Array:
+    return over_finite(x, lambda x: x / temperature)
 
 
 def fit_temperature(

@@ -8,7 +8,8 @@ from ._evaluate import Evaluation
 from ._status import extra
 
 _MEANS = {"log_loss": "log loss (nats)", "brier_score": "Brier score", "accuracy": "accuracy"}
-_GAP = 2  # spaces between columns
+_GAP = 3  # spaces between columns, one of them the box's
+_LEAST = ("Brier", "positive", "ECE", "accuracy", "ROC AUC")  # of a group, what goes first
 
 
 def console() -> Any:
@@ -30,7 +31,7 @@ def print_table(
     with extra():
         from rich import box
         from rich.table import Table
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP, 0, 0), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False)
     for i, head in enumerate(heads):
         is_words = i < left or head in words
         table.add_column(
@@ -67,8 +68,24 @@ def show(found: Evaluation) -> None:
         on.print(_words.difference_note(found))
     if found.groups:
         on.print()
-        heads, cells = _words.group_table(found)
-        print_table(on, heads, cells, left=2 if len(found.models) > 1 else 1)
+        left = 2 if len(found.models) > 1 else 1
+        heads, cells = _without_least(*_words.group_table(found), left, on.width)
+        print_table(on, heads, cells, left=left)
+
+
+def _without_least(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: int, width: int
+) -> tuple[list[str], list[list[str]]]:
+    """Without as many numbers as must go so that no name is broken; the page has them all."""
+    kept = list(range(len(heads)))
+
+    def wide() -> int:
+        return sum(max(len(heads[i]), *(len(row[i]) for row in rows)) + _GAP for i in kept)
+
+    for title in _LEAST:
+        if wide() - _GAP > width and title in heads[left:]:
+            kept.remove(heads.index(title))
+    return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _that_fit(

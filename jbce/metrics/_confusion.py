@@ -70,7 +70,9 @@ register(confusion_matrix, _CONFUSION)
 def parts(sums: Array) -> tuple[Array, Array, Array]:
     """True positives, labels and decisions of each class."""
     matrix = _matrix(sums)
-    return jnp.diagonal(matrix), jnp.sum(matrix, axis=1), jnp.sum(matrix, axis=0)
+    # (`jnp.diagonal` gathers, whose derivative forgets float64.)
+    right = jnp.sum(matrix * jnp.eye(matrix.shape[0], dtype=matrix.dtype), axis=0)
+    return right, jnp.sum(matrix, axis=1), jnp.sum(matrix, axis=0)
 
 
 def balanced_accuracy(

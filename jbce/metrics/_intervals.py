@@ -54,7 +54,8 @@ def influence(
         ValueError: the shapes do not fit together.
 
     Edges: a metric that is not smooth in the weights (an absolute value at 0, bins of equal mass)
-        has the derivative of the side where it is.
+        has the derivative of the side where it is. (`jax.grad` in the weights gives the same, but
+        where 64-bit types are off JAX warns that it rounds what goes back through a ranking.)
     Error: that of the metric's derivative in the dtype of its result.
 
     Example:

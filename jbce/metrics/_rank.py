@@ -120,7 +120,7 @@ def ranked(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _ranked(statistic: Statistic, *arrays: Array) -> Array:
-    these = examples(*arrays)
+    these = examples(lax.stop_gradient(arrays[0]), *arrays[1:])
     undefined = jnp.any(these.counted & ~is_defined(these))
     values = over_rankings(statistic, these)
     with jax.enable_x64(True):
