@@ -694,3 +694,13 @@ def test_an_interruption_is_no_crash(file, monkeypatch, capsys):
     monkeypatch.setattr(_evaluate, "evaluate", interrupted)
     assert main(["evaluate", str(file), *TWO]) == 130
     assert capsys.readouterr().err == "jbce: interrupted\n"
+
+
+def test_whole_numbers_count_named_classes_in_the_order_of_the_file(tmp_path, found):
+    names = ["cat", "dog", "ape"]
+    probs, labels = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.1, 0.6]]), np.arange(3)
+    columns = {f"p_{name}": probs[:, k] for k, name in enumerate(names)} | {"y": labels}
+    result = found("evaluate", write(tmp_path / "f.csv", columns), *CLASSES)
+    (judged,) = models(result).values()
+    np.testing.assert_allclose(judged["log_loss"], -np.log([0.7, 0.8, 0.6]).mean(), rtol=1e-6)
+    assert list(result["class_shares"]) == names

@@ -242,3 +242,53 @@ def test_bad_input(options, words, unchecked_signatures):
         metrics.compare(metrics.log_loss, models, labels, **options)
     with pytest.raises(ValueError, match="`labels` must"):
         metrics.compare(metrics.log_loss, models[0], labels)
+
+
+# What a hostile reader found
+
+
+@pytest.mark.parametrize("judge", [metrics.compare, metrics.confidence_interval])
+def test_examples_are_not_left_out_by_a_partial(judge):
+    models, labels = models_and_labels()
+    partial = functools.partial(metrics.accuracy, where=labels == 1)
+    with pytest.raises(ValueError, match="'where'"):
+        judge(partial, models if judge is metrics.compare else models[0], labels)
+
+
+def test_a_standard_error_knows_no_unit_of_weights():
+    models, labels = models_and_labels()
+    found = [
+        metrics.confidence_interval(metrics.log_loss, models[0], labels, weights=w).standard_error
+        for w in (1.0, 1e-24, 1e20)
+    ]
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)
+
+
+def test_one_example_and_none_say_nothing(key):
+    models, labels = models_and_labels()
+    one = metrics.compare(metrics.log_loss, models[:, :1], labels[:1], key=key, num_resamples=9)
+    assert jnp.isnan(one.p_value[1:]).all() and jnp.isnan(one.standard_error[1:]).all()
+    for choice in ({}, {"key": key, "num_resamples": 9}):
+        none = metrics.confidence_interval(metrics.log_loss, models[0, :0], labels[:0], **choice)
+        assert all(jnp.isnan(value) for value in none)
+
+
+def test_an_undefined_model_spoils_no_other(key):
+    models, labels = models_and_labels(3)
+    spoiled = models.at[2].set(jnp.nan)
+    choice = {"key": key, "num_resamples": 200}
+    found = metrics.compare(metrics.log_loss, spoiled, labels, **choice)
+    alone = metrics.compare(metrics.log_loss, models[:2], labels, **choice)
+    np.testing.assert_allclose(found.p_value[:2], alone.p_value)
+    np.testing.assert_allclose(found.low[:2], alone.low)
+    assert jnp.isnan(found.p_value[2])
+
+
+def test_delong_knows_probabilities():
+    models, labels = models_and_labels(1, 20)
+    probs = jax.nn.sigmoid(models[0])
+    np.testing.assert_allclose(
+        metrics.confidence_interval(metrics.from_probs(metrics.roc_auc), probs, labels),
+        metrics.confidence_interval(metrics.roc_auc, models[0], labels),
+        rtol=1e-5,
+    )

@@ -16,6 +16,7 @@ Curvatures = Callable[[Any, Any], Any]  # (parameters, data) to numbers like the
 Solver = Callable[[Objective, Curvatures | None, Any, Any], Any]  # to parameters
 
 MAX_STEPS = 200
+_STEEPEST = 4.0  # of the parameters to begin with, in standard units
 MAX_HALVINGS = 40
 
 
@@ -116,6 +117,8 @@ def newton(objective: Objective, curvatures: Curvatures | None, start: Any, data
     parameters that they have reached are finite.
     """
     flat_start, shaped = ravel_pytree(start)
+    # Where every probability is 0 or 1 there is no curvature to go by: start nearer to none.
+    flat_start = flat_start * jnp.minimum(1.0, _STEEPEST / jnp.max(jnp.abs(flat_start)))
     value_and_gradient = jax.value_and_grad(lambda flat: objective(shaped(flat), data))
     gradient_of = jax.grad(lambda flat: objective(shaped(flat), data))
 

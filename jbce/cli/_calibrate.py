@@ -131,45 +131,52 @@ def calibrate(
     """
     import jax
 
+    from .. import calibration
+
     logits, labels, weights, _ = sample
     if len(labels) < num_folds:
         raise Misuse(f"--folds {num_folds} needs as many rows, but there are {len(labels)}")
     _check_finite_losses(predictions, sample)
     with jax.enable_x64(True):
-        key = jax.random.key(seed)
-        fitted, *judged = _functions(method, num_folds)(logits, labels, weights, key)
-        before, after = ({name: float(v) for name, v in values.items()} for values in judged)
+        fit, key = _fit(method), jax.random.key(seed)
+        fitted = fit(logits, labels, weights=weights)
+        held_out = calibration.cross_fit(
+            fit, logits, labels, num_folds=num_folds, key=key, weights=weights
+        )
+        before, after = (
+            {name: float(value) for name, value in _judge()(x, labels, weights).items()}
+            for x in (logits, held_out)
+        )
     return Calibration(fitted, before, after, len(labels))
 
 
-@functools.lru_cache
-def _functions(method: str, num_folds: int) -> Callable[..., tuple[Any, Any, Any]]:
-    """The fitted map, and the metrics before and after."""
-    import jax
-
-    from .. import calibration, metrics
+@functools.cache
+def _fit(method: str) -> Callable[..., Any]:
+    from .. import calibration
 
     fit = getattr(calibration, f"fit_{method}")
-    if method == "isotonic":
-        # Else the outermost steps are certain, and one example beyond them costs inf.
-        fit = functools.partial(fit, prior_weight=1.0)
+    # Else the outermost steps are certain, and one example beyond them costs inf.
+    return functools.partial(fit, prior_weight=1.0) if method == "isotonic" else fit
+
+
+@functools.cache
+def _judge() -> Callable[..., dict[str, Any]]:
+    """The metrics before and after, compiled once for both."""
+    import jax
+
+    from .. import metrics
+
     judges = {
         "log_loss": metrics.log_loss,
         "brier_score": metrics.brier_score,
         "expected_calibration_error": metrics.expected_calibration_error,
     }
 
-    def run(logits: Any, labels: Any, weights: Any, key: Any) -> tuple[Any, Any, Any]:
-        held_out = calibration.cross_fit(
-            fit, logits, labels, num_folds=num_folds, key=key, weights=weights
-        )
-        before, after = (
-            {name: judge(x, labels, weights=weights) for name, judge in judges.items()}
-            for x in (logits, held_out)
-        )
-        return fit(logits, labels, weights=weights), before, after
-
-    return jax.jit(run)
+    return jax.jit(
+        lambda logits, labels, weights: {
+            name: judge(logits, labels, weights=weights) for name, judge in judges.items()
+        }
+    )
 
 
 def _check_finite_losses(predictions: Predictions, sample: Sample) -> None:

@@ -109,17 +109,17 @@ class Predictions:
             raise Misuse(f"a pattern of columns has one `*`, but {spec!r} came")
         start, end = spec.split("*")
         size = len(start) + len(end)
-        found = sorted(
-            (
-                name
-                for name in there
-                if name.startswith(start)
-                and name.endswith(end)
-                and len(name) > size
-                and name not in self._others
-            ),
-            key=natural,
-        )
+        found = [
+            name
+            for name in there
+            if name.startswith(start)
+            and name.endswith(end)
+            and len(name) > size
+            and name not in self._others
+        ]
+        # Numbers in their order; names in that of the file, in which labels may count them.
+        if all(name[len(start) : len(name) - len(end)].isdigit() for name in found):
+            found.sort(key=natural)
         if len(found) < 2:
             what = f"only {found[0]!r} matches" if found else "no column matches"
             raise BadInput(

@@ -12,7 +12,8 @@ that run under `jit`, and under `vmap` over a leading axis of models:
 
 An undefined example (NaN logits, several classes at +inf or none that exists, a label that is not
 one) makes a metric NaN, unless `where` leaves it out or its weight is 0; so does a metric that is
-not defined (nothing counts, or only one class where two are compared). Sums run in float64,
+not defined (nothing counts, or only one class where two are compared). A row without any class
+costs a log loss of 0, as everywhere in jbce. Sums run in float64,
 whatever the dtype of the logits, so they hold at 1e8 examples.
 """
 

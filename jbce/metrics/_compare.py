@@ -13,6 +13,7 @@ from .._arguments import checked
 from .._typing import Array, ArrayLike, Bool, Float, Int, Real, describe
 from ._intervals import check_confidence, influences, normal_quantile
 from ._resampling import of_models
+from ._sums import canonical
 
 Baseline = int | Literal["smallest", "largest"]
 
@@ -102,7 +103,7 @@ def compare(
         (1979); P. H. Westfall and S. S. Young, Resampling-based multiple testing (1993); J. C. Hsu,
         Multiple comparisons (1996).
     """
-    check_confidence(confidence)
+    metric, confidence = canonical(metric), check_confidence(confidence)
     models = jnp.asarray(logits)
     if models.ndim < 1 or models.shape[0] < 1:
         raise ValueError(f"`logits` must be [models, *batch, ..], but {describe(models)} came.")
@@ -167,25 +168,29 @@ def _by_resamples(
     index = _index(baseline, estimates)
     with jax.enable_x64(True):
         estimates, resamples = (a.astype(jnp.float64) for a in (estimates, resamples))
-        valid = ~jnp.any(jnp.isnan(resamples), axis=0)[None, None]
         family = _family(baseline, index, number)
         pairs = estimates[:, None] - estimates[None, :]
         moved = (resamples[:, None] - resamples[None, :]) - pairs[..., None]
+        valid = ~jnp.isnan(moved)  # where both are defined
         errors = jnp.std(moved, axis=-1, ddof=1, where=valid)
         sizes = _studentised(moved, errors[..., None])  # [models, models, resamples]
-        largest = jnp.max(jnp.where(family[..., None], sizes, 0.0), axis=(0, 1), keepdims=True)
+        counted = jnp.where(family[..., None] & valid, sizes, 0.0)
+        largest = jnp.max(counted, axis=(0, 1), keepdims=True)
         observed = _studentised(pairs, errors)
 
         def share(beyond: Array) -> Array:
-            counted = jnp.sum(jnp.where(valid, beyond, False), axis=-1)
-            return (1 + counted).astype(jnp.float64) / (1 + jnp.sum(valid)).astype(jnp.float64)
+            counted = jnp.sum(beyond & valid, axis=-1)
+            of = jnp.sum(valid, axis=-1)
+            return (1 + counted).astype(jnp.float64) / (1 + of).astype(jnp.float64)
 
         def quantile(sizes: Array) -> Array:
-            sizes = jnp.where(valid, sizes, jnp.nan)
             return jnp.nanquantile(sizes, jnp.asarray(confidence, jnp.float64), axis=-1)
 
         p_values, adjusted = (share(a >= observed[..., None]) for a in (sizes, largest))
-        p_values, adjusted = (jnp.where(jnp.isnan(pairs), jnp.nan, a) for a in (p_values, adjusted))
+        # Nothing varies but two are not the same: of one example, say. Nobody knows.
+        unknown = jnp.isnan(pairs) | ((errors == 0.0) & (pairs != 0.0))
+        p_values, adjusted = (jnp.where(unknown, jnp.nan, a) for a in (p_values, adjusted))
+        errors = jnp.where(unknown, jnp.nan, errors)
         table = jnp.stack([pairs, errors, p_values, adjusted])[..., index]
         reach, simultaneous = quantile(sizes)[:, index], quantile(largest)[0, 0]
         return _comparison(dtype, estimates, index, table, reach, simultaneous)

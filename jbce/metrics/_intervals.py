@@ -13,6 +13,7 @@ from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._examples import is_positive
 from ._ranking import roc_auc
 from ._resampling import of_models
+from ._sums import canonical
 
 
 class Interval(NamedTuple):
@@ -68,6 +69,7 @@ def influence(
         D. M. DeLong and D. L. Clarke-Pearson, Comparing the areas under two or more correlated
         receiver operating characteristic curves, Biometrics 44 (1988).
     """
+    metric = canonical(metric)
     logits, labels, weights, where = checked(logits, labels, weights, where)
     dtype = jnp.zeros(()).dtype
     counted = jnp.broadcast_to(weights.astype(dtype), labels.shape)
@@ -88,6 +90,8 @@ def influences(metric: Callable[..., Array], logits: Array, *others: Array) -> A
     values = jax.lax.map(of_model, logits)
     weights = jnp.broadcast_to(jnp.where(where, weights, jnp.zeros_like(weights)), labels.shape)
     weights = weights.ravel().astype(values.dtype)
+    largest = jnp.max(weights, initial=0)
+    weights = weights / jnp.where(largest == 0, 1, largest)  # their squares are to be numbers
 
     def unbiased(kind: Array) -> Array:
         kept = jnp.where(kind, weights, 0)
@@ -95,7 +99,7 @@ def influences(metric: Callable[..., Array], logits: Array, *others: Array) -> A
         number = jnp.sum(kept) ** 2 / jnp.where(squares == 0, 1, squares)  # n, of equal weights
         return jnp.sqrt(number / (number - 1))  # infinite, of a single one
 
-    if metric is roc_auc and labels.ndim == logits.ndim - 1:
+    if getattr(metric, "of", metric) is roc_auc and labels.ndim == logits.ndim - 1:
         # DeLong's: positives and negatives are two samples.
         positive = (labels if labels.dtype == jnp.bool_ else is_positive(labels)).ravel()
         return values * jnp.where(positive, unbiased(positive), unbiased(~positive))[None]
@@ -151,7 +155,7 @@ def confidence_interval(
 
     Source: B. Efron and R. J. Tibshirani, An introduction to the bootstrap (1993).
     """
-    check_confidence(confidence)
+    metric, confidence = canonical(metric), check_confidence(confidence)
     logits, *others = checked(logits, labels, weights, where)
     estimate = metric(logits, others[0], weights=others[1], where=others[2])
     if key is not None:
@@ -161,19 +165,20 @@ def confidence_interval(
         )
         return Interval(estimate, jnp.nanstd(values, ddof=1), low, high)
     values = influences(metric, logits[None], *others)[0]
-    error = jnp.sqrt(jnp.sum(values**2))
+    error = jnp.where(jnp.isnan(estimate), jnp.nan, jnp.sqrt(jnp.sum(values**2)))
     reach = normal_quantile((1 + confidence) / 2) * error
     return Interval(estimate, error, estimate - reach, estimate + reach)
 
 
-def check_confidence(confidence: float) -> None:
-    """That it is a probability.
+def check_confidence(confidence: float) -> float:
+    """A probability.
 
     Raises:
         ValueError: it is not.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be between 0 and 1, but {confidence} came.")
+    return float(confidence)
 
 
 def normal_quantile(probability: float) -> float:

@@ -14,6 +14,7 @@ from .._typing import Array, ArrayLike, as_floating, as_real, describe
 _TOLERANCE = 1e-3  # of the sum of a row: three printed digits
 
 
+@functools.lru_cache(maxsize=256)
 def from_probs(metric: Callable[..., Any]) -> Callable[..., Any]:
     """The same metric as a function of probabilities instead of logits.
 
@@ -56,6 +57,7 @@ def from_probs(metric: Callable[..., Any]) -> Callable[..., Any]:
             return jax.tree.map(lambda a: a.astype(dtype), result)
 
     del of_probs.__wrapped__  # its signature is another
+    of_probs.of = metric  # pyright: ignore[reportAttributeAccessIssue]
     return of_probs
 
 

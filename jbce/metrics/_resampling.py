@@ -24,7 +24,7 @@ from ._rank import (
     within_blocks,
 )
 from ._ranking import average_precision, roc_auc
-from ._sums import Additive, Columns, additive, product, ratio, valued
+from ._sums import Additive, Columns, additive, canonical, product, ratio, valued
 
 _COUNTS = 2**28  # of resamples × examples that exist at a time, a byte each
 _COUNTS_IN_SUMS = 2**24  # of them in one product of matrices
@@ -113,7 +113,13 @@ def of_models(
     """
     if operator.index(num_resamples) < 1:
         raise ValueError(f"`num_resamples` must be at least 1, but {num_resamples} came.")
-    return _of_models(_under(metric), operator.index(num_resamples), key, logits, *others)
+    metric = canonical(metric)
+    number = operator.index(num_resamples)
+    if others[0].size == 0:
+        undefined = metric(logits[0], others[0], weights=others[1], where=others[2])
+        shape = (logits.shape[0], number)
+        return jax.tree.map(lambda a: jnp.broadcast_to(a, (*shape, *a.shape)), undefined)
+    return _of_models(_under(metric), number, key, logits, *others)
 
 
 # Values of a metric under counts [resamples, examples], of checked arguments.

@@ -126,12 +126,13 @@ def additive(metric: Callable[..., Any]) -> tuple[Additive | None, dict[str, Any
                 f"options go by their names, but {function.args!r} came for {function}."
             )
         function, keywords = function.func, function.keywords | keywords
+    given = {"weights", "where"} & keywords.keys()
+    if given:
+        name = getattr(function, "__name__", function)
+        raise ValueError(f"{sorted(given)} go with the examples, not with the metric {name}.")
     made = _ADDITIVE.get(function)
     if made is None:
         return None, {}, {}
-    given = {"weights", "where"} & keywords.keys()
-    if given:
-        raise ValueError(f"{sorted(given)} go with the examples, not with the metric {made.name}.")
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
@@ -149,3 +150,23 @@ def ratio(numerator: Array, denominator: Array) -> Array:
 def product(a: Array, b: Array) -> Array:
     """a @ b. (`jnp.matmul` asks for float64, which a vmap without 64-bit types makes float32.)"""
     return jax.lax.dot_general(a, b, (((a.ndim - 1,), (0,)), ((), ())))
+
+
+def canonical(metric: Callable[..., Any]) -> Callable[..., Any]:
+    """The same object for equal options, so that nothing is compiled twice.
+
+    Raises:
+        ValueError: `weights` or `where` is among the options: they go with the examples.
+    """
+    additive(metric)
+    if not isinstance(metric, functools.partial) or metric.args:
+        return metric
+    try:
+        return _partial(metric.func, tuple(sorted(metric.keywords.items())))
+    except TypeError:  # an option that cannot be hashed
+        return metric
+
+
+@functools.lru_cache(maxsize=256)
+def _partial(function: Callable[..., Any], options: tuple[tuple[str, Any], ...]) -> Any:
+    return functools.partial(function, **dict(options))
