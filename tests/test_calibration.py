@@ -151,7 +151,8 @@ def test_the_gradient_at_the_optimum_is_rounding(name):
     """Of a convex objective: no other proof is needed."""
     with jax.enable_x64(True):
         arrays = sample(FITS[name][2], dtype="float64")
-        for part in gradient(name, *in_float64(name, *arrays), *arrays):
+        found: Any = in_float64(name, *arrays)
+        for part in gradient(name, *found, *arrays):
             np.testing.assert_allclose(part, 0, atol=3e-15)
 
 
@@ -468,7 +469,7 @@ def test_decomposition_adds_up(kind):
     logits, labels, weights = sample(kind)
     split = calibration.decomposition(logits, labels, weights=weights)
     for terms, judge in zip(split, (metrics.log_loss, metrics.brier_score), strict=True):
-        terms = calibration.Terms(*map(np.asarray, terms))
+        terms = jax.tree.map(np.asarray, terms)
         np.testing.assert_allclose(terms.score, judge(logits, labels, weights=weights), rtol=1e-6)
         np.testing.assert_allclose(terms.calibration + terms.refinement, terms.score, rtol=1e-6)
         np.testing.assert_allclose(

@@ -40,6 +40,16 @@ def close(found, wanted, rtol=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), found, wanted)
 
 
+@functools.cache
+def at_once(kind):
+    """All metrics of all examples, compiled as one."""
+    return jax.jit(
+        lambda logits, labels, weights: {
+            name: metric(logits, labels, weights=weights) for name, metric in AT_ONCE[kind].items()
+        }
+    )
+
+
 def batches(kind, cuts, seed=0):
     """A stream's states of the parts between cuts, each padded to one size; and everything."""
     logits, labels, weights = examples(kind, 96, seed=seed)
@@ -55,7 +65,7 @@ def batches(kind, cuts, seed=0):
                 logits[rows],
                 labels[rows],
                 weights=weights[rows],
-                where=jnp.asarray(exists),
+                where=exists,
             )
         parts.append(state)
     return parts, (logits, labels, weights)
@@ -74,8 +84,7 @@ def test_any_parts_in_any_order_make_the_whole(kind, cuts, order, seed):
         parts[index : index + 2] = [STREAMS[kind].merge(parts[index], parts[index + 1])]
     found = STREAMS[kind].compute(parts[0])
     assert list(found) == list(AT_ONCE[kind])
-    for name, metric in AT_ONCE[kind].items():
-        close(found[name], metric(logits, labels, weights=weights))
+    close(found, at_once(kind)(logits, labels, weights))
 
 
 @every_kind
@@ -83,15 +92,15 @@ def test_states_add_over_devices_and_models(kind):
     """By psum over a mapped axis; vmapped over models; scanned."""
     stream = STREAMS[kind]
     logits, labels, weights = examples(kind, 96)
-    wanted = {name: m(logits, labels, weights=weights) for name, m in AT_ONCE[kind].items()}
+    wanted = at_once(kind)(logits, labels, weights)
     shards = [a.reshape(3, SIZE, *a.shape[1:]) for a in (logits, labels, weights)]
 
     def of_shard(logits, labels, weights):
         state = stream.update(stream.init(), logits, labels, weights=weights)
         return stream.compute(jax.lax.psum(state, "shards"))
 
-    found = jax.vmap(of_shard, axis_name="shards")(*shards)
-    close(jax.tree.map(lambda a: a[1], found), wanted)
+    found = jax.jit(jax.vmap(of_shard, axis_name="shards"))(*shards)
+    close(jax.tree.map(lambda a: np.asarray(a)[1], found), wanted)
 
     def step(state, batch):
         return stream.update(state, *batch[:2], weights=batch[2]), None
@@ -111,8 +120,10 @@ def test_nothing_seen_is_nan(kind):
 def test_sums_hold_where_float32_stalls():
     """2²⁴ + 1 is 2²⁴ in float32; and small losses are not lost beside large ones."""
     stream = metrics.stream([metrics.log_loss, metrics.accuracy])
-    state = stream.update(stream.init(), jnp.full(1, 3.0), jnp.ones(1, int), weights=2.0**25)
-    small = stream.update(stream.init(), jnp.full(1, -20.0), jnp.zeros(1, int), weights=1.0)
+    state = stream.update(
+        stream.init(), np.array([3], np.float32), np.ones(1, int), weights=2.0**25
+    )
+    small = stream.update(stream.init(), np.array([-20], np.float32), np.zeros(1, int), weights=1.0)
     for _ in range(12):  # doubled, not repeated
         small = stream.merge(small, small)
     found = stream.compute(stream.merge(state, small))
@@ -120,15 +131,15 @@ def test_sums_hold_where_float32_stalls():
     np.testing.assert_allclose(found["log_loss"], losses, rtol=2e-7)
     high, low = small["log_loss"]
     assert float(high[0, 0]) + float(low[0, 0]) == 2**12
-    one = stream.update(stream.init(), jnp.full(1, -1.0), jnp.zeros(1, int), weights=1.0)
+    one = stream.update(stream.init(), np.array([-1], np.float32), np.zeros(1, int), weights=1.0)
     total = stream.merge(state, one)["accuracy"]
     assert np.float64(total.high[0, 0]) + np.float64(total.low[0, 0]) == 2**25 + 1
 
 
 def test_an_infinite_loss_stays():
     stream = metrics.stream([metrics.log_loss])
-    state = stream.update(stream.init(), jnp.array([jnp.inf, 1.0]), jnp.array([0, 1]))
-    state = stream.update(state, jnp.array([1.0, 1.0]), jnp.array([0, 1]))
+    state = stream.update(stream.init(), np.array([np.inf, 1], np.float32), np.array([0, 1]))
+    state = stream.update(state, np.array([1, 1], np.float32), np.array([0, 1]))
     assert stream.compute(state)["log_loss"] == jnp.inf
 
 
@@ -158,11 +169,10 @@ def test_the_histogram_is_exact_for_bfloat16():
 # paired_stream
 
 
-@every_kind
-@pytest.mark.parametrize("baseline", [1, "smallest"])
+@pytest.mark.parametrize(("kind", "baseline"), [("binary", 1), ("multiclass", "smallest")])
 def test_paired_streams_compare(kind, baseline):
     num_classes = None if kind == "binary" else NUM_CLASSES
-    models = jnp.stack([examples(kind, 96, seed=seed)[0] for seed in range(3)])
+    models = np.stack([examples(kind, 96, seed=seed)[0] for seed in range(3)])
     _, labels, weights = examples(kind, 96)
     chosen = {"bits": SCALAR["bits"], "accuracy": metrics.accuracy}
     stream = metrics.paired_stream(chosen, num_models=3, num_classes=num_classes)
@@ -216,6 +226,7 @@ def test_metrics_of_probabilities(kind, dtype):
     logits, labels, weights = examples(kind)
     with jax.enable_x64(True):
         probs = (jax.nn.sigmoid if kind == "binary" else jax.nn.softmax)(logits.astype("float64"))
+        probs = np.asarray(probs)
     for metric in (metrics.log_loss, metrics.roc_auc, metrics.accuracy):
         with jax.enable_x64(dtype == "float64"):
             found = metrics.from_probs(metric)(probs.astype(dtype), labels, weights=weights)

@@ -10,6 +10,7 @@ that takes seconds, one call. Goals in seconds are for two cores of a server. Ro
 torchmetrics need the extra `peers`.
 """
 
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
@@ -100,9 +101,8 @@ def _beside_peers(logits: jax.Array, labels: jax.Array, rounds: int) -> Iterator
 
 
 def _beside_torchmetrics(x: Any, y: Any, times: Any, size: str) -> Iterator[Row]:
-    import torch
-    import torchmetrics.functional.classification as peer
-
+    torch: Any = importlib.import_module("torch")
+    peer: Any = importlib.import_module("torchmetrics.functional.classification")
     torch.set_num_threads(2)
     probs, labels = torch.sigmoid(torch.tensor(x)), torch.tensor(y, dtype=torch.int64)
     for name, call in {
