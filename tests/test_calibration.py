@@ -151,8 +151,8 @@ def test_the_gradient_at_the_optimum_is_rounding(name):
     """Of a convex objective: no other proof is needed."""
     with jax.enable_x64(True):
         arrays = sample(FITS[name][2], dtype="float64")
-        found: Any = in_float64(name, *arrays)
-        for part in gradient(name, *found, *arrays):
+        found: Any = (*in_float64(name, *arrays), *arrays)
+        for part in gradient(name, *found):
             np.testing.assert_allclose(part, 0, atol=3e-15)
 
 
