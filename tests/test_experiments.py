@@ -1,15 +1,19 @@
 """The experiments and what runs them: the command, the files that it leaves, the numbers."""
 
+import contextlib
 import dataclasses
 import decimal
 import hashlib
 import importlib.util
+import io
 import itertools
 import json
 import math
 import os
 import re
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -39,24 +43,30 @@ NEEDS_DATA = {"soft_labels"}
 # -------------------------------------------------------------------------------- every experiment
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Run an experiment with its smallest settings, once for all tests; returns folder and text."""
-    done = {}
+class Result(NamedTuple):
+    """What an experiment left and said."""
 
-    def run(name, capsys):
-        if name in NEEDS_DATA and not os.environ.get("JBCE_DATA_DIR"):
-            pytest.skip("JBCE_DATA_DIR names no folder with the data")
-        if name not in done:
-            folder = tmp_path_factory.mktemp(name)
-            capsys.readouterr()
-            with pytest.MonkeyPatch.context() as patch:
-                patch.delenv("COLUMNS", raising=False)
-                assert main([name, *SMALLEST[name]], runs=folder) == 0
-            done[name] = (folder / name, capsys.readouterr().out)
-        return done[name]
+    name: str
+    folder: Path
+    text: str
 
-    return run
+
+@pytest.fixture(scope="module", params=sorted(experiments()))
+def result(request, tmp_path_factory):
+    """An experiment with its smallest settings, run once for all tests (which pytest groups)."""
+    name = request.param
+    if name in NEEDS_DATA and not os.environ.get("JBCE_DATA_DIR"):
+        pytest.skip("JBCE_DATA_DIR names no folder with the data")
+    folder, said = tmp_path_factory.mktemp(name), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.delenv("COLUMNS", raising=False)
+        assert main([name, *SMALLEST[name]], runs=folder) == 0
+    return Result(name, folder / name, said.getvalue())
+
+
+def of(name):
+    """A test of one experiment."""
+    return pytest.mark.parametrize("result", [name], indirect=True, scope="module")
 
 
 every_experiment = pytest.mark.parametrize("name", sorted(experiments()))
@@ -67,15 +77,13 @@ def test_every_experiment_has_a_smallest_config():
 
 
 @pytest.mark.jax_defaults
-@every_experiment
-def test_metrics_are_strict_json_with_what_a_reader_needs(name, results, capsys):
-    folder, _ = results(name, capsys)
+def test_metrics_are_strict_json_with_what_a_reader_needs(result):
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    contents = json.loads((folder / "metrics.json").read_text(), parse_constant=refuse)
-    assert contents["experiment"] == name
+    contents = json.loads((result.folder / "metrics.json").read_text(), parse_constant=refuse)
+    assert contents["experiment"] == result.name
     assert {"seed", "config", "seconds", "device", "platform", "cpu", "cores", "allocator"} <= set(
         contents
     )
@@ -89,38 +97,32 @@ def test_metrics_are_strict_json_with_what_a_reader_needs(name, results, capsys)
 
 
 @pytest.mark.jax_defaults
-@every_experiment
-def test_report_stands_alone(name, results, capsys):
-    folder, _ = results(name, capsys)
-    page = (folder / "report.html").read_text()
+def test_report_stands_alone(result):
+    page = (result.folder / "report.html").read_text()
     assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"<(script|link|img|iframe|object)\b|@import|\ssrc=", page)
     assert all(reference.startswith("#") for reference in re.findall(r'href="([^"]*)"', page))
     assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page))
-    drawings = sorted(path.name for path in folder.glob("*.svg"))
+    drawings = sorted(path.name for path in result.folder.glob("*.svg"))
     assert page.count("<svg ") == len(drawings) == page.count("<figure>")
     identities = re.findall(r'\bid="([^"]*)"', page)
     assert len(identities) == len(set(identities))
     referred = re.findall(r'(?:href="|url\()#([^")]*)', page)
     assert set(referred) <= set(identities)
-    assert f"python -m experiments {name}" in page
+    assert f"python -m experiments {result.name}" in page
 
 
 @pytest.mark.jax_defaults
-@every_experiment
-def test_a_pipe_of_80_columns_loses_nothing(name, results, capsys):
-    _, text = results(name, capsys)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
+def test_a_pipe_of_80_columns_loses_nothing(result):
+    assert "…" not in result.text
+    assert max(map(len, result.text.splitlines())) <= 80
 
 
 @pytest.mark.jax_defaults
-@every_experiment
-def test_only_results_are_left(name, results, capsys):
-    folder, _ = results(name, capsys)
-    assert {path.suffix for path in folder.iterdir()} <= {".json", ".html", ".svg"}
+def test_only_results_are_left(result):
+    assert {path.suffix for path in result.folder.iterdir()} <= {".json", ".html", ".svg"}
 
 
 @every_experiment
@@ -447,10 +449,11 @@ def rows_of(folder):
 
 
 @pytest.mark.jax_defaults
-def test_worked_example_is_the_formula_in_nats_and_in_bans(results, capsys):
+@of("worked_example")
+def test_worked_example_is_the_formula_in_nats_and_in_bans(result):
     from experiments.worked_example import ACTUAL, PREDICTED
 
-    folder, text = results("worked_example", capsys)
+    folder, text = result.folder, result.text
     rows = rows_of(folder)
     y, p = np.array(ACTUAL), np.array(PREDICTED, float)
     formula = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
@@ -461,10 +464,11 @@ def test_worked_example_is_the_formula_in_nats_and_in_bans(results, capsys):
 
 
 @pytest.mark.jax_defaults
-def test_worked_example_agrees_five_times_to_the_last_digits(results, capsys):
+@of("worked_example")
+def test_worked_example_agrees_five_times_to_the_last_digits(result):
     from experiments.worked_example import WAYS
 
-    rows = rows_of(results("worked_example", capsys)[0])
+    rows = rows_of(result.folder)
     for name, dtype in itertools.product(WAYS, ("float64", "float32")):
         assert abs(rows[f"ulps.{name}.{dtype}"]) <= 2
 
@@ -499,9 +503,9 @@ def test_malignant_is_class_one():
 
 
 @pytest.mark.jax_defaults
-def test_diagnosis_reports_what_it_promises(results, capsys):
-    folder, text = results("diagnosis", capsys)
-    rows = rows_of(folder)
+@of("diagnosis")
+def test_diagnosis_reports_what_it_promises(result):
+    rows = rows_of(result.folder)
     for model, metric in itertools.product(
         ("logistic_regression", "neural_network", "scikit_learn"),
         ("log_loss", "brier_score", "accuracy", "roc_auc", "expected_calibration_error"),
@@ -511,8 +515,12 @@ def test_diagnosis_reports_what_it_promises(results, capsys):
     ratio = rows["log_loss.logistic_regression"] / rows["log_loss.scikit_learn"]
     assert rows["log_loss_ratio"] == pytest.approx(ratio)
     assert rows["gradient.right"] == 1 and rows["gradient.entries"] == 30 * 3 + 3 + 3 + 1
-    assert "RIGHT: the gradient, 97 entries." in text
-    assert {path.stem for path in folder.glob("*.svg")} == {"training_curve", "reliability", "roc"}
+    assert "RIGHT: the gradient, 97 entries." in result.text
+    assert {path.stem for path in result.folder.glob("*.svg")} == {
+        "training_curve",
+        "reliability",
+        "roc",
+    }
 
 
 @pytest.mark.jax_defaults

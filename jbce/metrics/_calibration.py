@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .._arguments import Examples
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._bins import Binning, Closed, Judged, bin_count, bin_index, judged, mass_index, one_of
-from ._sums import Additive, Columns, ratio, register
+from ._sums import Additive, Columns, column, ratio, register
 
 Norm = Literal[1, 2] | float
 
@@ -46,7 +46,7 @@ def _columns(
 def _bins(sums: Array, num_bins: int, of: Judged, **_: Any) -> Reliability:
     if of == "classes":
         sums = sums.reshape(-1, num_bins, sums.shape[-1])
-    weight, confident, right = (sums[..., 0], sums[..., 1], sums[..., 2])
+    weight, confident, right = (column(sums, k) for k in range(3))
     return Reliability(
         confidence=ratio(confident, weight), accuracy=ratio(right, weight), weight=weight
     )

@@ -12,7 +12,7 @@ from .._typing import Array, ArrayLike, Bool, Float, Real, as_real, describe
 from ..losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_with_integer_labels
 from ..numerics import one_minus_softmax, sigmoid, softmax
 from ._examples import is_class, is_defined
-from ._sums import Additive, Columns, ratio, register
+from ._sums import Additive, Columns, column, ratio, register
 
 OverClasses = Literal["sum", "half", "mean"]
 
@@ -26,7 +26,7 @@ def mean_columns(values: Array, undefined: Array | None = None) -> Columns:
 
 def mean_value(sums: Array) -> Array:
     """The weighted mean; NaN where nothing counts."""
-    return ratio(sums[0, 1], sums[0, 0])
+    return ratio(column(sums, 1)[0], column(sums, 0)[0])
 
 
 def log_loss(

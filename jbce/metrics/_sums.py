@@ -120,11 +120,9 @@ def additive(metric: Callable[..., Any]) -> tuple[Additive | None, dict[str, Any
         ValueError: the options make no sense, or `weights` or `where` is among them.
     """
     function, keywords = metric, {}
+    positional: tuple[Any, ...] = ()
     while isinstance(function, functools.partial):
-        if function.args:
-            raise ValueError(
-                f"options go by their names, but {function.args!r} came for {function}."
-            )
+        positional += function.args
         function, keywords = function.func, function.keywords | keywords
     given = {"weights", "where"} & keywords.keys()
     if given:
@@ -133,6 +131,8 @@ def additive(metric: Callable[..., Any]) -> tuple[Additive | None, dict[str, Any
     made = _ADDITIVE.get(function)
     if made is None:
         return None, {}, {}
+    if positional:
+        raise ValueError(f"options go by their names, but {positional!r} came for {made.name}.")
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
@@ -145,6 +145,12 @@ def ratio(numerator: Array, denominator: Array) -> Array:
     """A quotient that is NaN over 0, without a NaN in its derivative elsewhere."""
     safe = jnp.where(denominator == 0.0, 1.0, denominator)
     return jnp.where(denominator == 0.0, jnp.nan, numerator / safe)
+
+
+def column(sums: Array, index: int) -> Array:
+    """sums[..., index]. (A slice turns around into a `pad` by a float32 zero in order 2.)"""
+    chosen = jnp.arange(sums.shape[-1]) == index
+    return jnp.sum(jnp.where(chosen, sums, 0.0), axis=-1)
 
 
 def product(a: Array, b: Array) -> Array:
