@@ -151,10 +151,9 @@ def digits(config: Config) -> Predictions:
         model = training.MLP(64, sizes, 10, rngs=nnx.Rngs(config.seed))
         fitted = training.fit(
             model,
-            images[train],
-            labels[train],
+            (images[train], labels[train]),
             optimizer=optimizer,
-            num_epochs=config.num_epochs,
+            epochs=config.num_epochs,
             batch_size=32,
             key=jax.random.key(config.seed),
             progress=False,

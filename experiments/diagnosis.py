@@ -182,10 +182,9 @@ def fit(
 
     return training.fit(
         model,
-        features,
-        labels,
+        (features, labels),
         optimizer=decaying_adam(learning_rate, num_epochs),
-        num_epochs=num_epochs,
+        epochs=num_epochs,
         penalty=penalty_on_weights(1 / (2 * inverse_penalty * len(labels))),
         key=jax.random.key(0),  # of the order of the examples, which full batches do not need
         progress=False,

@@ -172,11 +172,10 @@ def learn(
             )
             fitted = training.fit(
                 model,
-                features[train],
-                target[train],
+                (features[train], target[train]),
                 loss=jbce.softmax_cross_entropy,
                 optimizer=optimizer,
-                num_epochs=config.num_epochs,
+                epochs=config.num_epochs,
                 batch_size=200,
                 key=jax.random.key(config.seed),
                 progress=False,

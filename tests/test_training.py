@@ -15,7 +15,7 @@ from flax import nnx
 
 import jbce
 from jbce import training
-from jbce.training._loop import Data, Recipe, default_loss, initial_state, run_epochs
+from jbce.training._loop import Recipe, default_loss, initial_state, mean_of, run_epochs
 
 pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
 
@@ -39,9 +39,9 @@ def logistic(num_classes=None, num_features=3):
     return training.LogisticRegression(num_features, num_classes, rngs=nnx.Rngs(0))
 
 
-def fit(*args, **choice):
-    choice = {"num_epochs": 3, "key": jax.random.key(7), "optimizer": HALF_STEPS} | choice
-    return training.fit(*args, **choice)
+def fit(model, features, labels, weights=None, **choice):
+    choice = {"epochs": 3, "key": jax.random.key(7), "optimizer": HALF_STEPS} | choice
+    return training.fit(model, (features, labels, weights), **choice)
 
 
 # Models
@@ -77,7 +77,7 @@ def test_full_batches_are_gradient_descent(key, num_classes):
     features, labels = examples(key, num_classes)
     weights = jnp.arange(23) % 4
     model = logistic(num_classes)
-    fitted, history = fit(model, features, labels, num_epochs=4, weights=weights)
+    fitted, history, _ = fit(model, features, labels, epochs=4, weights=weights)
 
     inputs, shares = np.asarray(features, np.float64), np.asarray(weights) / np.sum(weights)
     kernel = np.asarray(model.output.kernel[...], np.float64)
@@ -115,14 +115,14 @@ def test_every_example_is_used_once_per_epoch(batch_size):
     whole_steps = optax.sgd(1.0)
     uses = []
     for epochs in range(1, 1 + num_epochs):
-        fitted, _ = fit(
+        fitted, *_ = fit(
             model,
             jnp.eye(num_examples),
             labels,
             loss=_minus_product,
             optimizer=whole_steps,
             batch_size=batch_size,
-            num_epochs=epochs,
+            epochs=epochs,
         )
         change = fitted.output.kernel[...] - model.output.kernel[...]
         uses.append(change[:, 0] / labels)
@@ -142,7 +142,7 @@ def test_as_many_epochs_as_asked_for(num_epochs):
     """Also where they do not divide into equal parts: each adds ½ to the bias."""
     features, labels = jnp.ones([1, 1]), jnp.ones(1)
     model = logistic(num_features=1)
-    fitted, history = fit(model, features, labels, loss=_minus_product, num_epochs=num_epochs)
+    fitted, history, _ = fit(model, features, labels, loss=_minus_product, epochs=num_epochs)
     np.testing.assert_allclose(fitted.output.bias[...], [num_epochs / 2])
     assert history.loss.shape == history.penalty.shape == (num_epochs,)
 
@@ -152,7 +152,7 @@ def test_history_is_the_mean_over_all_examples(key, batch_size):
     features, labels = examples(key, 3)
     weights = jax.random.uniform(key, [23])
     model = logistic(3)
-    _, history = fit(
+    _, history, _ = fit(
         model, features, labels, weights=weights, batch_size=batch_size, optimizer=STANDING_STILL
     )
     losses = jbce.softmax_cross_entropy_with_integer_labels(model(features), labels)
@@ -176,13 +176,13 @@ def test_penalty_joins_the_objective(key):
     """With no loss and the penalty ‖θ‖²/2, a step of 0.5 halves every parameter."""
     features, labels = examples(key)
     model = logistic()
-    fitted, history = fit(
+    fitted, history, _ = fit(
         model,
         features,
         labels,
         loss=lambda logits, labels: 0 * logits,
         penalty=lambda model: sum(jnp.sum(leaf**2) for leaf in params_of(model)) / 2,
-        num_epochs=4,
+        epochs=4,
     )
     np.testing.assert_allclose(fitted.output.kernel[...], model.output.kernel[...] / 2**4)
     start = np.sum(np.asarray(model.output.kernel[...]) ** 2) / 2
@@ -204,7 +204,7 @@ def test_losses_of_several_labels_per_example(key):
     features = jax.random.normal(key, [11, 3])
     labels = features[:, :2] > 0
     weights = jnp.arange(1.0, 12.0)
-    _, history = fit(logistic(2), features, labels, weights=weights, optimizer=STANDING_STILL)
+    _, history, _ = fit(logistic(2), features, labels, weights=weights, optimizer=STANDING_STILL)
     losses = jbce.sigmoid_binary_cross_entropy(logistic(2)(features), labels.astype(jnp.float32))
     expected = np.average(losses.mean(axis=-1), weights=weights)
     np.testing.assert_allclose(history.loss, [expected] * 3, rtol=1e-5)
@@ -223,7 +223,7 @@ class NoisyNormalised(nnx.Module):
 def test_other_variables_change_as_the_model_changes_them(key):
     features, labels = examples(key)
     model = NoisyNormalised(rngs=nnx.Rngs(0))
-    fitted, history = fit(model, np.asarray(features), np.asarray(labels))
+    fitted, history, _ = fit(model, np.asarray(features), np.asarray(labels))
     np.testing.assert_allclose(fitted.norm.mean[...], features.mean(axis=0), atol=1e-6)
     assert jax.tree.leaves(nnx.state(fitted, nnx.RngCount)) == [3]
     assert jax.tree.leaves(nnx.state(model, nnx.RngCount)) == [0]
@@ -234,7 +234,7 @@ def test_the_model_handed_in_is_left_as_it_is(key):
     features, labels = examples(key)
     model = logistic()
     before = [np.array(leaf) for leaf in params_of(model)]
-    fitted, _ = fit(model, features, labels)
+    fitted, *_ = fit(model, features, labels)
     assert fitted is not model and type(fitted) is type(model)
     chex.assert_trees_all_equal(params_of(model), before)
     assert not np.array_equal(params_of(fitted)[0], before[0])
@@ -251,14 +251,14 @@ def test_compiles_once_for_all_epochs_and_for_the_next_fit(key):
     optimizer = optax.sgd(0.5)
     for seed in range(3):
         model = training.LogisticRegression(3, rngs=nnx.Rngs(seed))
-        _, history = fit(
+        _, history, _ = fit(
             model,
             features,
             labels,
             loss=loss,
             optimizer=optimizer,
             batch_size=5,
-            num_epochs=203 + seed,  # the last part of the epochs is a short one
+            epochs=203 + seed,  # the last part of the epochs is a short one
             key=jax.random.key(seed),
         )
         assert history.loss.shape == (203 + seed,)
@@ -269,16 +269,16 @@ def test_the_loop_runs_under_vmap(key):
     models = [training.LogisticRegression(3, 3, rngs=nnx.Rngs(seed)) for seed in range(3)]
     keys = jax.random.split(key, 3)
     optimizer = optax.adam(0.1)
-    recipe = Recipe(nnx.graphdef(models[0]), optimizer, default_loss, None, 4)
-    data = Data(features, labels, jnp.ones(23))
+    graphdef = nnx.graphdef(models[0])
+    recipe = Recipe(graphdef, graphdef, optimizer, default_loss, None, mean_of(default_loss), 4)
+    data = training.Data(features, labels, jnp.ones(23))
 
     def run(state, key):
         return run_epochs(recipe, 3, state, key, 0, 3, data)
 
-    states = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(initial_state(model, optimizer) for model in models)
-    )
-    trained, history = jax.jit(jax.vmap(run))(states, keys)
+    states = [initial_state(recipe, *nnx.split(model, nnx.Param, ...)[1:]) for model in models]
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    trained, history, _ = jax.jit(jax.vmap(run))(states, keys)
     for index, model in enumerate(models):
         single = fit(model, features, labels, optimizer=optimizer, batch_size=4, key=keys[index])
         np.testing.assert_allclose(history.loss[index], single.history.loss, rtol=1e-5)
@@ -296,21 +296,25 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is():
     with np.errstate(over="ignore"):
         losses = -((np.float32(start) * np.float32(2) ** np.arange(120, dtype=np.float32)) ** 2) / 2
     infinite = int(np.isfinite(losses).argmin())
-    with pytest.raises(FloatingPointError, match=f"-inf in epoch {infinite + 1} of 250") as raised:
-        fit(model, jnp.ones([1, 1]), jnp.ones(1), loss=_minus_half_square, num_epochs=250)
+    with pytest.raises(
+        FloatingPointError, match=f"example 0 .* in epoch {infinite + 1} of 250"
+    ) as raised:
+        fit(model, jnp.ones([1, 1]), jnp.ones(1), loss=_minus_half_square, epochs=250)
     assert isinstance(raised.value, training.DivergenceError)
-    fitted, history = raised.value.result
+    fitted, history, _ = raised.value.result
     np.testing.assert_allclose(history.loss, losses[: infinite + 1], rtol=1e-5)
-    epochs_done = infinite - infinite % 3  # 250 epochs are looked at every 3
+    assert raised.value.step == infinite and raised.value.example == 0
     logit = fitted(jnp.ones([1, 1]))[0]
-    np.testing.assert_allclose(logit, start * 2.0**epochs_done, rtol=1e-5)
+    np.testing.assert_allclose(logit, start * 2.0**infinite, rtol=1e-5)
 
 
 def test_divergence_at_once_gives_a_copy_of_the_model():
     model = logistic(num_features=1)
-    with pytest.raises(training.DivergenceError, match="nan in epoch 1 of 3") as raised:
+    with pytest.raises(
+        training.DivergenceError, match="step 1, which is in epoch 1 of 3"
+    ) as raised:
         fit(model, jnp.full([1, 1], jnp.nan), jnp.ones(1))
-    kept, history = raised.value.result
+    kept, history, _ = raised.value.result
     assert history.loss.shape == (1,)
     chex.assert_trees_all_equal(params_of(kept), params_of(model))
     nnx.update(kept, jax.tree.map(jnp.ones_like, nnx.state(kept, nnx.Param)))
@@ -336,7 +340,7 @@ def test_progress_shows_on_a_terminal_only(key, monkeypatch, terminal, progress)
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
-    _, history = fit(logistic(), *examples(key), progress=progress)
+    _, history, _ = fit(logistic(), *examples(key), progress=progress)
     shown = stderr.getvalue()
     if not (terminal and progress):
         assert shown == ""
@@ -353,7 +357,7 @@ BAD = {
     "no examples": ((jnp.zeros([0, 2]), jnp.zeros(0)), {}, ["float32[0,2]"]),
     "weights": ((THREE, jnp.zeros(3)), {"weights": jnp.ones(2)}, ["float32[2]", "float32[3,2]"]),
     "batch_size": ((THREE, jnp.zeros(3)), {"batch_size": 0}, ["`batch_size`", "0"]),
-    "num_epochs": ((THREE, jnp.zeros(3)), {"num_epochs": -1}, ["`num_epochs`", "-1"]),
+    "epochs": ((THREE, jnp.zeros(3)), {"epochs": -1}, ["`epochs`", "-1"]),
     "labels": ((THREE, jnp.zeros([3, 4])), {}, ["`labels`", "float32[3,4]", "logits float32[3]"]),
     "loss": (
         (THREE, jnp.zeros(3)),
@@ -380,7 +384,7 @@ def test_a_missing_package_names_the_extra():
     program = """
 import sys
 sys.stderr.isatty = lambda: True
-for package in ("rich", "flax", "optax"):
+for package in ("rich", "optax", "flax"):
     for name in [name for name in sys.modules if name.split(".")[0] in ("jbce", package)]:
         del sys.modules[name]
     sys.modules[package] = None
@@ -396,7 +400,7 @@ for package in ("rich", "flax", "optax"):
     ).stdout
     assert printed.splitlines() == [
         f"jbce.training needs {package}, which comes with the extra: pip install 'jbce[training]'"
-        for package in ("rich", "flax", "optax")
+        for package in ("rich", "optax", "flax")
     ]
 
 
@@ -413,6 +417,4 @@ for package in ("rich", "flax", "optax"):
 def test_labels_out_of_range_are_named(num_classes, labels, says):
     model = training.LogisticRegression(2, num_classes, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=says):
-        training.fit(
-            model, jnp.zeros((4, 2)), jnp.array(labels), num_epochs=1, key=jax.random.key(0)
-        )
+        fit(model, jnp.zeros((4, 2)), jnp.array(labels))

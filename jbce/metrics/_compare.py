@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._arguments import checked
-from .._typing import Array, ArrayLike, Bool, Float, Int, Real, describe
+from .._typing import Array, ArrayLike, Bool, Float, Int, Real, as_floating, describe
 from ._intervals import check_confidence, influences, normal_quantile
 from ._resampling import of_models
 from ._sums import canonical
@@ -114,6 +114,55 @@ def compare(
         return by_covariance(estimates, covariance, which, confidence)
     resamples = of_models(metric, key, num_resamples, models, *others)
     return _by_resamples(_estimates(metric, models, *others), resamples, which, confidence)
+
+
+def compare_estimates(
+    estimates: Float[ArrayLike, " models"],
+    covariance: Float[ArrayLike, "models models"],
+    *,
+    baseline: Baseline = 0,
+    confidence: float = 0.95,
+) -> Comparison:
+    """Differences of nearly normal estimates whose covariance is known, as `compare` gives them.
+
+    For what is not a metric of the same examples: means over seeds, over folds, over data sets.
+
+    Args:
+        estimates: `[models]`.
+        covariance: `[models, models]` of the estimates (not of one example).
+        baseline: as in `compare`.
+        confidence: of the intervals.
+
+    Returns:
+        A `Comparison`, `[models]` each.
+
+    Raises:
+        ValueError: the shapes do not fit together, there is no such baseline, or `confidence` is
+            not between 0 and 1.
+
+    Edges: two estimates of correlation 1 and the same variance differ by 0 ± 0 if they are equal,
+        and surely if they are not. NaN where an estimate is.
+    Error: the variance of a difference is taken in float64, and is 0 below 1e-14 of the larger
+        variance; hand over float64 arrays of numpy where the difference is small beside them.
+        The result is float32, or float64 where 64-bit types are on.
+
+    Example:
+        >>> import numpy as np
+        >>> result = compare_estimates(np.array([1.0, 1.3]), np.diag([0.01, 0.01]))
+        >>> bool(result.low[1] < 0.3 < result.high[1])
+        True
+    """
+    confidence = check_confidence(confidence)
+    with jax.enable_x64(True):
+        numbers, matrix = as_floating("estimates", estimates), as_floating("covariance", covariance)
+        if numbers.ndim != 1 or matrix.shape != (numbers.size, numbers.size) or not numbers.size:
+            raise ValueError(
+                "`estimates` must be [models] and `covariance` [models, models], but "
+                f"{describe(numbers)} and {describe(matrix)} came."
+            )
+        which = check_baseline(baseline, numbers.size)
+        found = by_covariance(numbers, matrix, which, confidence)
+    return as_dtype(found, jnp.zeros([]).dtype)
 
 
 @functools.partial(jax.jit, static_argnums=0)

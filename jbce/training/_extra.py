@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-_PACKAGES = ("flax", "optax", "rich")
+_PACKAGES = ("flax", "optax", "rich", "orbax", "grain", "pyarrow", "polars", "safetensors")
 
 
 @contextlib.contextmanager

@@ -1,28 +1,36 @@
 """Fitting a model to examples."""
 
+import contextlib
 import functools
-import operator
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
-from .._typing import ArrayLike, Bool, Real, as_array, as_real, describe
+from ._callbacks import Callback, Report
+from ._checkpoints import Checkpoints, Position, Store, digest_of
+from ._data import Data, as_data, at_least_one, check_labels, logits_of_one
+from ._devices import Devices
 from ._extra import extra
-from ._loop import Data, History, Loss, Penalty, Recipe, State
+from ._files import Files
+from ._loop import History, Loss, Penalty, Recipe, Score, State, is_over, mean_of
 from ._loop import default_loss as _default_loss
 from ._loop import initial_state as _initial_state
-from ._loop import run_epochs as _run_epochs
+from ._passes import InMemory, Passes, Streamed
 from ._progress import progress_bar as _progress_bar
+from ._trouble import DivergenceError, explained
 
 with extra():
     import optax
     from flax import nnx
-
-# Training stops to look at the loss, and to show it, about this many times.
-_NUM_PARTS = 100
 
 
 class FitResult(NamedTuple):
@@ -30,73 +38,93 @@ class FitResult(NamedTuple):
 
     model: Any  # of the type of the model that was handed in
     history: History
-
-
-class DivergenceError(FloatingPointError):
-    """The training loss is no longer finite; what there is until then is kept.
-
-    Attributes:
-        result: the history up to and with the first epoch whose loss is not finite, and the model
-            as it was at the last look before that epoch.
-    """
-
-    def __init__(self, message: str, result: FitResult):
-        super().__init__(message)
-        self.result = result
+    best_epoch: int | None = None  # after which the model was best; None without patience
 
 
 def fit(
     model: nnx.Module,
-    features: Real[ArrayLike, "examples *features"],
-    labels: Real[ArrayLike, "examples *label"] | Bool[ArrayLike, "examples *label"],
+    data: Data | tuple[Any, ...] | Files,
     *,
     loss: Loss | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    num_epochs: int,
+    epochs: int,
     batch_size: int | None = None,
+    accumulate: int = 1,
     key: PRNGKeyArray,
     penalty: Penalty | None = None,
-    weights: Real[ArrayLike, " examples"] | None = None,
+    validation: Data | tuple[Any, ...] | None = None,
+    score: Score | None = None,
+    patience: int | None = None,
+    loss_scale: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+    mesh: Mesh | None = None,
+    partition: Mapping[str, PartitionSpec] | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Minimises the mean loss of `model` on the examples, plus a penalty, by gradient steps.
 
         Σ w·loss(model(features), labels) / Σ w + penalty(model)        over the examples of a batch
 
-    All epochs run inside one compiled function, which further fits use again when shapes, kind of
-    model, and the very `loss`, `optimizer` and `penalty` are the same.
+    Whole epochs run inside one compiled function, which further fits use again when shapes, kind of
+    model, and the very `loss`, `optimizer` and `penalty` are the same. Data in files are read ahead
+    while the steps run.
 
     Args:
         model: a Flax NNX module from features to logits. It is left as it is. Its `nnx.Param`
             variables are fitted; other variables (batch statistics, random streams) change as the
-            model changes them.
-        features: one entry per example along the first axis.
-        labels: likewise.
+            model changes them. Dropout and batch normalisation learn in training and are settled
+            where the model is judged.
+        data: `(features, labels)` or `(features, labels, weights)`, one entry per example along
+            the first axis, `weights` ≥ 0 saying how much each counts; what has weight 0 may hold
+            anything. Features may be a pytree. Or `Files`, for more than fits into memory.
         loss: `(logits, labels)` to one loss per example, with the examples first. None:
-            `jbce.sigmoid_binary_cross_entropy` for labels of the logits' shape,
-            `jbce.softmax_cross_entropy_with_integer_labels` for class indices.
+            `jbce.sigmoid_binary_cross_entropy` for labels of the logits' shape (one logit, or
+            several labels each of its own), `jbce.softmax_cross_entropy_with_integer_labels` for
+            class indices.
         optimizer: an Optax gradient transformation; None: `optax.adam(1e-3)`.
-        num_epochs: how often every example is used, ≥ 1.
+        epochs: how often every example is used, ≥ 1.
         batch_size: examples per step, ≥ 1; None: all. Each epoch shuffles the examples; the last
             batch is smaller where `batch_size` does not divide their number, so that every example
-            is used once per epoch. (Its missing places are filled with examples of weight 0, which
-            a model that mixes examples, as batch normalisation does, still sees.)
+            is used once per epoch. (Its missing places are zeros of weight 0, which a model that
+            mixes examples, as batch normalisation does, still sees.)
+        accumulate: parts into which a batch is cut, one after the other, to save memory; the
+            gradient is still Σ w·∇loss / Σ w of the whole batch.
         key: a JAX random key, for the order of the examples.
         penalty: the model to a scalar, in the unit of the mean loss.
-        weights: how much each example counts, ≥ 0; None: all the same.
+        validation: examples that judge the model after every epoch.
+        score: `(logits, labels, weights=)` of the validation data to a number, less is better, as
+            the metrics of `jbce.metrics` are. None: for hard labels their mean cross-entropy,
+            whatever `loss` is, since that is proper; otherwise the mean of `loss`.
+        patience: epochs without a better score after which training ends; the model is then the
+            one of the best epoch. None: train to the end, and return the last.
+        loss_scale: for models that compute in float16: what the loss is multiplied with before
+            it is differentiated, to begin with (2.0**15 is usual); halved where a gradient
+            overflows, doubled after 2,000 good steps.
+        callbacks: called with a `Report` after every hundredth of the epochs; a true answer ends
+            the run.
+        checkpoints: where to keep what is needed to go on after a death. SIGTERM then saves and
+            exits with status 143.
+        mesh: the devices to use, from `jax.make_mesh`; batches are spread over its axis `data`,
+            and everything is replicated over the rest. Every process makes the same call with the
+            same data.
+        partition: of parameters spread over axes of the mesh, the `PartitionSpec` by their path,
+            as `{"output.kernel": PartitionSpec(None, "classes")}`.
         progress: a progress bar if standard error is a terminal; otherwise nothing is shown.
 
     Returns:
-        The fitted model, and the history: per epoch the mean loss and the mean penalty, as they
-        were before each step.
+        The fitted model, the history (per epoch the mean loss and the mean penalty, as they were
+        before each step, and the score after it), and the best epoch.
 
     Raises:
-        ValueError: numbers of features, labels and weights differ, or are 0; `num_epochs` or
-            `batch_size` < 1; the labels are not what the loss takes.
-        DivergenceError: a `FloatingPointError`: the mean loss of an epoch is not finite. It is
-            looked at after every hundredth of the epochs, and what there is until then is kept in
-            the error.
-        ImportError: flax, optax or rich is missing.
+        ValueError: numbers of examples differ, or are 0; a weight < 0; `epochs`, `batch_size` or
+            `accumulate` < 1; the labels are not what the loss takes, or are all the same, or fewer
+            than the classes.
+        DivergenceError: a `FloatingPointError`: the loss of an example, or the gradient, is not
+            finite. The step is not taken; what there is until then is kept in the error.
+        CheckpointError: there are checkpoints, and none can be taken.
+        WorkerLostError: another process of the run has died.
+        ImportError: flax, optax, rich, or what checkpoints or files need, is missing.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -106,49 +134,187 @@ def fit(
         >>> features = jax.random.normal(key, [200, 3])
         >>> model = LogisticRegression(3, rngs=nnx.Rngs(1))
         >>> labels = features[:, 0] > 0
-        >>> fitted, history = fit(model, features, labels, num_epochs=5, batch_size=32, key=key)
+        >>> result = fit(model, (features, labels), epochs=5, batch_size=32, key=key)
+        >>> history = result.history
         >>> history.loss.shape, bool(history.loss[-1] < history.loss[0])
         ((5,), True)
     """
-    num_epochs = _at_least_one("num_epochs", num_epochs)
-    data = _data(features, labels, weights)
-    if loss is None:
-        _check_range(model, data)
-    num_examples = data.weights.shape[0]
+    epochs = at_least_one("epochs", epochs)
+    accumulate = at_least_one("accumulate", accumulate)
+    patience = None if patience is None else at_least_one("patience", patience)
     if batch_size is not None:
-        batch_size = min(_at_least_one("batch_size", batch_size), num_examples)
-    optimizer = _default_optimizer() if optimizer is None else optimizer
+        batch_size = at_least_one("batch_size", batch_size)
+    if loss_scale is not None and not 1 <= loss_scale < float("inf"):
+        raise ValueError(f"`loss_scale` must be at least 1 and finite, but {loss_scale} came.")
+    if patience is not None and validation is None:
+        raise ValueError("`patience` waits for a better score, which needs `validation` data.")
+    judged = None if validation is None else as_data("validation", validation)
+    files = data if isinstance(data, Files) else None
+    held = None if files is not None else as_data("data", data)
+    example = held if files is None else files.first()
+    assert example is not None
+    logits = logits_of_one(model, example)
+    if loss is None and held is not None:
+        check_labels("data", logits, held, learnt=True)
+    if judged is not None and score is None:
+        check_labels("validation", logits, judged, learnt=False)
+    if files is not None and batch_size is None:
+        raise ValueError("`batch_size` is needed with files, which do not fit into one batch.")
+
+    num_examples = example.num_examples if files is None else files.num_examples
+    devices = Devices(mesh, partition)
+    chosen = _default_loss if loss is None else loss
+    trained = _mode(model, "train")
+    _, params, rest = nnx.split(trained, nnx.Param, ...)
     recipe = Recipe(
-        nnx.graphdef(model),
-        optimizer,
-        _default_loss if loss is None else loss,
+        nnx.graphdef(trained),
+        nnx.graphdef(_mode(model, "eval")),
+        _default_optimizer() if optimizer is None else optimizer,
+        chosen,
         penalty,
-        num_examples if batch_size is None else batch_size,
+        score or mean_of(_default_loss if judged is not None and _hard(judged) else chosen),
+        num_examples if batch_size is None else min(batch_size, num_examples),
+        accumulate,
+        None if loss_scale is None else float(loss_scale),
+        patience,
+        devices.batches,
     )
-    length = -(-num_epochs // _NUM_PARTS)
-    state, histories = _initial_state(model, optimizer), []
-    with _progress_bar(progress, num_epochs, num_examples) as report:
-        for first_epoch in range(0, num_epochs, length):
-            next_state, history = _jitted_run_epochs(
-                recipe, length, state, key, np.int32(first_epoch), np.int32(num_epochs), data
-            )
-            histories.append(history)
-            losses = np.asarray(history.loss)[: num_epochs - first_epoch]
-            finite = np.isfinite(losses)
-            if not finite.all():
-                epoch = first_epoch + int(finite.argmin())
-                raise DivergenceError(
-                    f"The mean training loss is {losses[finite.argmin()]} in epoch {epoch + 1} of "
-                    f"{num_epochs}. The history until then, and the model after {first_epoch} "
-                    "epochs, are in `result` of this error.",
-                    _result(recipe, state, histories, epoch + 1),
+    state = devices.place(recipe, jax.tree.map(_copied, _initial_state(recipe, params, rest)))
+    held, judged = devices.replicate(held), devices.replicate(judged)
+    passes: Passes
+    if files is None:
+        assert held is not None
+        passes = InMemory(recipe, key, held, judged, epochs)
+    else:
+        passes = Streamed(recipe, key, files, judged, epochs)
+    run = _Run(recipe, passes, nnx.graphdef(model), devices, epochs, num_examples, state)
+    with contextlib.ExitStack() as stack:
+        if checkpoints is not None:
+            run.store = Store(checkpoints, _about(recipe, state, key, held, files, judged))
+            run.seconds = checkpoints.seconds
+            stack.callback(run.store.close)
+            run.resume()
+            stack.enter_context(run.terminable())
+        report = stack.enter_context(
+            _progress_bar(progress and jax.process_index() == 0, epochs, num_examples)
+        )
+        stack.enter_context(devices.watched())
+        return run.to_the_end([*callbacks], report)
+
+
+class _Run:
+    """A training that is under way."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        passes: Passes,
+        graphdef: Any,
+        devices: Devices,
+        epochs: int,
+        num_examples: int,
+        state: State,
+    ):
+        self.recipe, self.passes, self.graphdef, self.devices = recipe, passes, graphdef, devices
+        self.epochs, self.num_examples = epochs, num_examples
+        self.state = state
+        self.position = Position(0, 0, [], [0.0, 0.0, 0.0])
+        self.store: Store | None = None
+        self.seconds = 0.0
+        self.terminated = False
+
+    def resume(self) -> None:
+        assert self.store is not None
+        found = self.store.restore(self.state)
+        if found is not None:
+            self.state, self.position = found
+
+    @contextlib.contextmanager
+    def terminable(self) -> Iterator[None]:
+        """SIGTERM is remembered until there is something to save."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def remember(*_: Any) -> None:
+            self.terminated = True
+
+        before = signal.signal(signal.SIGTERM, remember)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def to_the_end(
+        self, callbacks: list[Callback], report: Callable[[int, float, float], None]
+    ) -> FitResult:
+        began, saved = time.monotonic(), time.monotonic()
+        done_before = self.position.epoch
+        ended = self._over()
+        while not ended:
+            told = len(self.position.rows)
+            self.state, self.position = self.passes.go_on(self.state, self.position)
+            rows = self.position.rows[told:]
+            if int(self.state.trouble.step) >= 0:
+                raise self._divergence()
+            elapsed = max(time.monotonic() - began, 1e-9)
+            rate = (self.position.epoch - done_before) * self.num_examples / elapsed
+            if rows:
+                report(self.position.epoch, rows[-1]["loss"], rows[-1]["validation"])
+                told_of = Report(
+                    self.position.epoch, self.epochs, rows, rate, lambda: self.result().model
                 )
-            state = next_state
-            report(first_epoch + len(losses), float(losses[-1]))
-    return _result(recipe, state, histories, num_epochs)
+                ended = any([bool(callback(told_of)) for callback in callbacks])
+            ended = ended or self._over()
+            due = time.monotonic() - saved >= self.seconds
+            due, terminated = self.devices.agreed(due, self.terminated)
+            if self.store is not None and (due or ended or terminated):
+                self.store.save(self.state, self.position)
+                saved = time.monotonic()
+            if terminated and not ended:
+                self._exit()
+        return self.result()
 
+    def _over(self) -> bool:
+        epoch = self.position.epoch
+        return epoch >= self.epochs or bool(is_over(self.recipe, self.state, epoch))
 
-_jitted_run_epochs = jax.jit(_run_epochs, static_argnums=(0, 1))
+    def _exit(self) -> None:
+        assert self.store is not None
+        print(
+            f"SIGTERM: saved after {self.position.epoch} of {self.epochs} epochs; the same call "
+            "goes on from there.",
+            file=sys.stderr,
+        )
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def result(self) -> FitResult:
+        best = self.state.best
+        params, rest = (self.state if best is None else best)[:2]
+        epoch = None
+        if best is not None:
+            epoch = int(best.epoch)
+            if epoch == 0:  # no score was finite
+                params, rest = self.state.params, self.state.rest
+        params, rest = self.devices.gather((params, rest))
+        model = nnx.merge(self.graphdef, params, rest, copy=True)
+        return FitResult(jax.tree.map(_copied, model), self._history(), epoch)
+
+    def _history(self) -> History:
+        rows = self.position.rows
+        columns = ([row[name] for row in rows] for name in History._fields)
+        return History(*(jnp.asarray(column, jnp.float32) for column in columns))
+
+    def _divergence(self) -> DivergenceError:
+        step, example = (int(number) for number in self.state.trouble)
+        epoch, words, example = explained(self.recipe, self.passes, self.state, step, example)
+        message = (
+            f"{words} in step {step + 1}, which is in epoch {epoch + 1} of {self.epochs}. The step "
+            "was not taken: the model before it, and the history, are in `result` of this error."
+        )
+        state = self.state._replace(best=None)  # the last, not the best
+        self.state = state
+        return DivergenceError(message, self.result(), step=step, example=example)
 
 
 @functools.cache
@@ -157,56 +323,48 @@ def _default_optimizer() -> optax.GradientTransformation:
     return optax.adam(1e-3)
 
 
-def _result(recipe: Recipe, state: State, histories: list[History], num_epochs: int) -> FitResult:
-    history = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:num_epochs], *histories)
-    model = nnx.merge(recipe.graphdef, state.params, state.rest, copy=True)
-    return FitResult(model, history)
+def _copied(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
 
 
-def _check_range(model: nnx.Module, data: Data) -> None:
-    """Integer labels are classes that the model has: under jit they would only make a loss NaN.
+def _mode(model: nnx.Module, mode: str) -> nnx.Module:
+    """A copy that learns, or is judged."""
+    copy = nnx.clone(model)
+    getattr(copy, mode)()
+    return copy
 
-    Raises:
-        ValueError: they are not.
-    """
-    if not jnp.issubdtype(data.labels.dtype, jnp.integer):
-        return
-    graphdef, state = nnx.split(model)
-    logits = jax.eval_shape(lambda s, x: nnx.merge(graphdef, s)(x), state, data.features[:1])
-    binary = logits.shape[1:] == data.labels.shape[1:]
-    num_classes = 2 if binary else logits.shape[-1]
-    lowest, highest = int(jnp.min(data.labels)), int(jnp.max(data.labels))
-    if lowest < 0 or highest >= num_classes:
-        what = "binary" if binary else f"for a model of {num_classes} classes"
-        hint = " (one logit per example wants the logits without their last axis)"
-        raise ValueError(
-            f"`labels` are {what}, so from 0 to {num_classes - 1}, but they run from {lowest} to "
-            f"{highest}; the model's logits are {describe(logits)} for one example"
-            f"{hint if num_classes == 1 else ''}."
+
+def _hard(data: Data) -> bool:
+    dtype = jnp.asarray(data.labels).dtype
+    return dtype == jnp.bool_ or jnp.issubdtype(dtype, jnp.integer)
+
+
+def _about(
+    recipe: Recipe,
+    state: State,
+    key: Any,
+    held: Data | None,
+    files: Files | None,
+    judged: Data | None,
+) -> dict[str, Any]:
+    """What makes a run this run, as text."""
+
+    def shapes(tree: Any) -> str:
+        return "; ".join(
+            f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}"
+            for path, leaf in jax.tree.leaves_with_path(tree)
         )
 
-
-def _at_least_one(name: str, value: int) -> int:
-    if operator.index(value) < 1:
-        raise ValueError(f"`{name}` must be at least 1, but {value} came.")
-    return operator.index(value)
-
-
-def _data(features: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> Data:
-    features, labels = as_array("features", features), as_real("labels", labels)
-    if features.ndim == 0 or features.shape[:1] != labels.shape[:1]:
-        raise ValueError(
-            "`features` and `labels` must have the same number of examples along their first axis, "
-            f"but {describe(features)} and {describe(labels)} came."
-        )
-    if features.shape[0] == 0:
-        raise ValueError(f"There must be examples to fit, but `features` are {describe(features)}.")
-    if weights is None:
-        weights = jnp.ones(features.shape[:1])
-    weights = as_real("weights", weights)
-    if weights.shape != features.shape[:1]:
-        raise ValueError(
-            "`weights` must have one entry per example, "
-            f"but {describe(weights)} came with `features` {describe(features)}."
-        )
-    return Data(features, labels, weights.astype(float))
+    return {
+        "version": 1,
+        "model": shapes((state.params, state.rest)),
+        "optimizer": shapes(state.optimizer),
+        "data": digest_of(jax.tree.leaves(held)) if files is None else files.fingerprint(),
+        "validation": None if judged is None else digest_of(jax.tree.leaves(judged)),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "batch_size": recipe.batch_size,
+        "accumulate": recipe.accumulate,
+        "patience": recipe.patience,
+        "loss_scale": recipe.loss_scale,
+        "loss": getattr(recipe.loss, "__qualname__", type(recipe.loss).__qualname__),
+    }

@@ -1,0 +1,134 @@
+"""What a sweep has found, as tables."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import metrics as _metrics
+from ._data import Data
+from ._extra import extra
+
+with extra():
+    import polars
+    from flax import nnx
+
+Outcome = dict[str, np.ndarray]
+# A loss is best where it is smallest.
+_LARGEST_IS_BEST = (
+    _metrics.accuracy,
+    _metrics.roc_auc,
+    _metrics.average_precision,
+    _metrics.top_k_accuracy,
+    _metrics.balanced_accuracy,
+    _metrics.f1_score,
+    _metrics.matthews_correlation,
+    _metrics.precision,
+    _metrics.recall,
+)
+
+
+class SweepResult(NamedTuple):
+    """The tables of a sweep, and its models.
+
+    Attributes:
+        trials: a row per setting and seed: the setting, `seed`, `epochs` (that it learnt),
+            `best_epoch`, `diverged`, `training_loss` of the last of them, and every metric of the
+            validation data with its standard error over the examples.
+        settings: a row per setting, best first: the setting; of every metric the mean over the
+            seeds, the difference from the best setting with its interval (`.low`, `.high`, all
+            settings at once) and its p-value. The interval knows both that other examples, and
+            that other seeds, would have given other numbers.
+        logits: of the validation data, `[trials, examples, ..]`.
+        models: a function of the number of a trial, that gives its model.
+    """
+
+    trials: polars.DataFrame
+    settings: polars.DataFrame
+    logits: np.ndarray
+    models: Callable[[int], nnx.Module]
+
+
+def result_of(
+    rows: Sequence[dict[str, Any]],
+    seeds: Sequence[int],
+    outcomes: dict[tuple[int, int], Outcome],
+    judges: Sequence[Callable[..., Any]],
+    judged: Data,
+    rebuild: Callable[[dict[str, Any], Outcome], nnx.Module],
+) -> SweepResult:
+    """The tables, of what every trial has left."""
+    keys = [(setting, seed) for setting in range(len(rows)) for seed in seeds]
+    ordered = [outcomes[key] for key in keys]
+    logits = np.stack([outcome["logits"] for outcome in ordered])
+    columns: dict[str, list[Any]] = {
+        name: [rows[setting][name] for setting, _ in keys] for name in rows[0]
+    }
+    columns["seed"] = [seed for _, seed in keys]
+    for name in ("epochs", "best_epoch", "diverged"):
+        columns[name] = [outcome[name].item() for outcome in ordered]
+    columns["training_loss"] = [
+        outcome["loss"][max(int(outcome["epochs"]) - 1, 0)].item() for outcome in ordered
+    ]
+    summary: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in rows[0]}
+    arrays = [jnp.asarray(array) for array in (judged.labels, judged.weights)]
+    order = None
+    for metric in judges:
+        values, influences = _judged(metric, jnp.asarray(logits), *arrays)
+        name = getattr(getattr(metric, "func", metric), "__name__", str(metric))
+        columns[name] = values.tolist()
+        columns[f"{name}.standard_error"] = np.sqrt(np.sum(influences**2, axis=-1)).tolist()
+        shape = (len(rows), len(seeds))
+        largest = getattr(metric, "func", metric) in _LARGEST_IS_BEST
+        compared = _compared(values.reshape(shape), influences.reshape(*shape, -1), largest=largest)
+        if order is None:
+            means = np.asarray(compared.estimate)
+            order = np.argsort(-means if largest else means, kind="stable")  # NaN last
+        summary[name] = np.asarray(compared.estimate).tolist()
+        for field, what in (
+            ("difference", compared.difference),
+            ("low", compared.adjusted_low),
+            ("high", compared.adjusted_high),
+            ("p_value", compared.adjusted_p_value),
+        ):
+            summary[f"{name}.{field}"] = np.asarray(what).tolist()
+    settings = polars.DataFrame(summary, strict=False)
+    if order is not None:
+        settings = settings[order.tolist()]
+
+    def model(trial: int) -> nnx.Module:
+        setting, seed = keys[trial]
+        return rebuild(rows[setting], outcomes[setting, seed])
+
+    return SweepResult(polars.DataFrame(columns, strict=False), settings, logits, model)
+
+
+def _judged(
+    metric: Callable[..., Any], logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of every trial, and what each example does to it."""
+
+    def both(one: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = metric(one, labels, weights=weights)
+        return value, _metrics.influence(metric, one, labels, weights=weights).ravel()
+
+    values, influences = jax.jit(lambda all: jax.lax.map(both, all))(logits)
+    return np.asarray(values, np.float64), np.asarray(influences, np.float64)
+
+
+def _compared(values: np.ndarray, influences: np.ndarray, *, largest: bool) -> _metrics.Comparison:
+    """Settings by their means over the seeds: values [settings, seeds], influences [.., examples].
+
+    The examples and the seeds are two samples, and the variance of a mean over both is at most
+    the sum of what either would give.
+    """
+    num_seeds, num_examples = values.shape[1], influences.shape[-1]
+    of_examples = influences.mean(axis=1) * np.sqrt(num_examples / max(num_examples - 1, 1))
+    covariance = of_examples @ of_examples.T
+    if num_seeds > 1:
+        deviations = values - values.mean(axis=1, keepdims=True)
+        covariance = covariance + deviations @ deviations.T / (num_seeds * (num_seeds - 1))
+    baseline = "largest" if largest else "smallest"
+    return _metrics.compare_estimates(values.mean(axis=1), covariance, baseline=baseline)
