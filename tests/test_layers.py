@@ -22,6 +22,7 @@ LAYERS = {
     "curvature": 5,
     "linear": 5,
     "metrics": 5,
+    "_optimum": 5,
     "calibration": 6,
     "training": 6,
     "plots": 7,

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._optimum import newton, optimum
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ..numerics import softplus
 from ._apply import check_parameters, over_finite, prepared
-from ._optimum import newton, optimum
 from ._sample import Sample, arguments, finished, mean_loss, sample_of, weighted_mean
 
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._optimum import is_class
 from .._typing import Array, ArrayLike, Bool, Float, Real, as_floating, check_same_shape
 from ..metrics import brier_score, log_loss
 from ._isotonic import fit_isotonic
-from ._sample import arguments, is_class, rows_of, weighted_mean
+from ._sample import arguments, rows_of, weighted_mean
 from ._temperature import fit_temperature
 
 

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._optimum import is_class
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ..numerics import log_sigmoid
 from ._apply import check_parameters, prepared
 from ._multiclass import known_penalty
-from ._sample import arguments, finished, is_class, only_the_infinite, rows_of
+from ._sample import arguments, finished, only_the_infinite, rows_of
 
 
 class Isotonic(NamedTuple):

@@ -8,11 +8,11 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from .._optimum import newton, optimum, products
 from .._typing import Array, ArrayLike, Bool, Float, Integer, Real, as_real, describe
 from ..numerics import log_softmax
 from ._apply import check_parameters, prepared
 from ._binary import standard_units
-from ._optimum import newton, optimum, products
 from ._sample import (
     Sample,
     arguments,

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from .._arguments import checked, examples
+from .._optimum import binary_losses, categorical_losses, is_class
 from .._typing import Array, ArrayLike, describe
 
 Arguments = tuple[Array, Array, Array, Array]  # logits, labels, weights, where
@@ -112,28 +112,13 @@ def only_the_infinite(rows: Array) -> Array:
 
 
 def mean_loss(calibrated: Array, sample: Sample) -> Array:
-    """The weighted mean log loss of logits that a map made of `sample.logits`.
-
-    What it is made of, `optimum` asks for: no gather finds the label, and no derivative of a
-    maximum is taken, as `jax.nn.logsumexp` does.
-    """
+    """The weighted mean log loss of logits that a map made of `sample.logits`."""
     if sample.logits.ndim == 1:
         z = jnp.where(sample.exists, calibrated, 0.0)
-        # softplus(z) − label·z, from the end at which both are small for a label of 0 or 1.
-        up, down = sample.labels, 1 - sample.labels
-        small = jnp.log1p(jnp.exp(-jnp.where(z < 0, -z, z)))
-        losses = small + jnp.where(z < 0, -up * z, down * z)
+        losses = binary_losses(z, sample.labels)
         return weighted_mean(jnp.where(sample.exists, losses, 0.0), sample.weights)
     z = jnp.where(sample.exists, calibrated, -jnp.inf)
-    below = z - jnp.max(lax.stop_gradient(z), axis=-1, keepdims=True)
-    at_label = jnp.sum(jnp.where(is_class(sample.labels, z), below, 0.0), axis=-1)
-    losses = jnp.log(jnp.sum(jnp.exp(below), axis=-1)) - at_label
-    return weighted_mean(losses, sample.weights)
-
-
-def is_class(labels: Array, rows: Array) -> Array:
-    """One-hot of class indices [*batch], of the shape of `rows`."""
-    return lax.broadcasted_iota(jnp.int32, rows.shape, rows.ndim - 1) == labels[..., None]
+    return weighted_mean(categorical_losses(z, sample.labels), sample.weights)
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._optimum import Objective, optimum
 from .._typing import Array, ArrayLike, Bool, Float, Real
 from ._apply import check_parameters, over_finite, prepared
-from ._optimum import Objective, optimum
 from ._sample import Sample, arguments, finished, mean_loss, sample_of, weighted_mean
 
 MAX_EVALUATIONS = 200

@@ -161,9 +161,14 @@ def run_epochs(
         return state, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), history)
 
     def step(carry: tuple[State, Array], epoch: Array) -> tuple[tuple[State, Array], History]:
-        state, done = carry
-        goes_on = (epoch < num_epochs) & (state.trouble.step < 0) & ~is_over(recipe, state, epoch)
-        state, history = jax.lax.cond(goes_on, run, skip, state, epoch)
+        before, done = carry
+        exists = jnp.asarray(epoch < num_epochs)
+        over = is_over(recipe, before, epoch)
+        goes_on = exists & (before.trouble.step < 0) & ~over
+        # Not on `goes_on`: of a vmapped condition JAX copies all data to every member.
+        state, history = jax.lax.cond(exists, run, skip, before, epoch)
+        if recipe.patience is not None:
+            state = jax.tree.map(lambda new, old: _selected(over, old, new), state, before)
         return (state, done + goes_on), history
 
     first_epoch = jnp.asarray(first_epoch, jnp.int32)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from .._typing import Array
+from ._typing import Array
 
 Objective = Callable[[Any, Any], Array]  # (parameters, data), two pytrees, to a number in nats
 Curvatures = Callable[[Any, Any], Any]  # (parameters, data) to numbers like the parameters
@@ -89,6 +89,28 @@ def dot(a: Array, b: Array) -> Array:
 def products(rows: Array, others: Array) -> Array:
     """rows @ others.T, without the preferred dtype that `@` writes down."""
     return lax.dot_general(rows, others, (((1,), (1,)), ((), ())))
+
+
+def binary_losses(logits: Array, labels: Array) -> Array:
+    """softplus(logit) − label·logit, of primitives whose rules make no float32 number."""
+    # From the end at which both are small for a label of 0 or 1.
+    small = jnp.log1p(jnp.exp(-jnp.where(logits < 0, -logits, logits)))
+    return small + jnp.where(logits < 0, -labels * logits, (1 - labels) * logits)
+
+
+def categorical_losses(logits: Array, labels: Array) -> Array:
+    """logsumexp(logits) − logits[label], of such primitives.
+
+    No gather finds the label, and no derivative of a maximum is taken, as `jax.nn.logsumexp` does.
+    """
+    below = logits - jnp.max(lax.stop_gradient(logits), axis=-1, keepdims=True)
+    at_label = jnp.sum(jnp.where(is_class(labels, logits), below, 0.0), axis=-1)
+    return jnp.log(jnp.sum(jnp.exp(below), axis=-1)) - at_label
+
+
+def is_class(labels: Array, rows: Array) -> Array:
+    """One-hot of class indices [*batch], of the shape of `rows`."""
+    return lax.broadcasted_iota(jnp.int32, rows.shape, rows.ndim - 1) == labels[..., None]
 
 
 class _Progress(NamedTuple):

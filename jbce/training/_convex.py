@@ -1,0 +1,308 @@
+"""Logistic regression to its optimum: the loss is convex, so that there is nothing to tune."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from .._optimum import (
+    binary_losses,
+    categorical_losses,
+    conjugate_gradients,
+    dot,
+    newton,
+    optimum,
+)
+from .._typing import (
+    Array,
+    ArrayLike,
+    Bool,
+    Float,
+    Real,
+    as_boolean,
+    as_floating,
+    as_real,
+    describe,
+)
+
+_MAX_STEPS = 100
+_MAX_HALVINGS = 40
+
+
+class Logistic(NamedTuple):
+    """A fitted logistic regression: a function from features to logits, and a pytree."""
+
+    kernel: Float[Array, "*models features"] | Float[Array, "*models features classes"]
+    bias: Float[Array, "*models"] | Float[Array, "*models classes"]
+
+    def __call__(self, features: Float[ArrayLike, "*batch features"]) -> Float[Array, "*logits"]:
+        """Logits of `features`: `[*batch]` if binary, else `[*batch, classes]`. Of one model."""
+        return jnp.matmul(features, self.kernel, precision="highest") + self.bias
+
+
+class _Sample(NamedTuple):
+    features: Array  # float64 [examples, features], 0 where an example does not count
+    labels: Array  # float64 if binary, else int32
+    weights: Array  # float64, of sum 1
+    penalty: Array
+
+
+def fit_logistic_regression(
+    features: Float[ArrayLike, "examples features"],
+    labels: Real[ArrayLike, " examples"] | Bool[ArrayLike, " examples"],
+    *,
+    num_classes: int | None = None,
+    penalty: Real[ArrayLike, ""] = 0.0,
+    weights: Real[ArrayLike, ""] | Real[ArrayLike, " examples"] = 1.0,
+    where: Bool[ArrayLike, ""] | Bool[ArrayLike, " examples"] = True,
+) -> Logistic:
+    """The kernel and bias of least loss, by Newton's method.
+
+        argmin Σ w·loss(features @ kernel + bias, label) / Σ w + penalty/2·|kernel|²
+
+    scikit-learn's `LogisticRegression(C)` minimises the same with penalty = 1/(C·examples). Under
+    `vmap` thousands are fitted at once; the result is differentiable in features, weights, soft
+    binary labels and penalty, in both modes, by the implicit function theorem.
+
+    Args:
+        features: one row per example.
+        labels: binary (boolean, 0 and 1, or floats in [0, 1]); with `num_classes` class indices.
+        num_classes: None means binary, with one logit per example.
+        penalty: ≥ 0, a scalar; the bias is free of it. May be traced.
+        weights: how much each example counts, ≥ 0; a scalar or one per example.
+        where: which examples exist; a scalar or one per example.
+
+    Returns:
+        A `Logistic`: kernel `[features]` and bias `[]`, or `[features, classes]` and `[classes]`,
+        of which each row sums to 0; float32, or float64 for float64 features.
+
+    Raises:
+        TypeError: an argument has a dtype that its role does not allow.
+        ValueError: the shapes do not fit together, there are no examples, or fewer than two
+            classes; or, of what is known, `penalty` < 0, a label is out of range, all labels are
+            the same, or there are fewer examples than classes.
+
+    Edges: without a penalty separated classes have no optimum: the kernel is finite, and its loss
+        within 1e-12 nats of the infimum; no derivative there. Features that are the same
+        combination of others share their kernel. What does not count may hold anything; NaN in what
+        does gives NaN.
+    Error: the root of the gradient to the rounding of float64 sums, and one rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> features = jnp.array([[0.0], [0.0], [1.0], [1.0], [1.0]])
+        >>> labels = jnp.array([0, 1, 0, 1, 1])
+        >>> fitted = fit_logistic_regression(features, labels)
+        >>> fitted.bias.round(4).item(), fitted.kernel.round(4).tolist()  # log 1, log 2
+        (0.0, [0.693...])
+
+    Source: D. R. Cox, The regression analysis of binary sequences, J. R. Stat. Soc. B 20 (1958).
+    """
+    arrays = _checked(features, labels, num_classes, penalty, weights, where)
+    return _fitted(num_classes, *arrays)
+
+
+def _checked(
+    features: ArrayLike,
+    labels: ArrayLike,
+    num_classes: int | None,
+    penalty: ArrayLike,
+    weights: ArrayLike,
+    where: ArrayLike,
+) -> tuple[Array, ...]:
+    features, labels = as_floating("features", features), as_real("labels", labels)
+    weights, where = as_real("weights", weights), as_boolean("where", where)
+    penalty = as_real("penalty", penalty)
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not labels.shape[0]:
+        raise ValueError(
+            "`features` must be [examples, features] and `labels` [examples], with one example at "
+            f"least, but {describe(features)} and {describe(labels)} came."
+        )
+    for name, array in (("weights", weights), ("where", where)):
+        if array.shape not in ((), labels.shape):
+            raise ValueError(
+                f"`{name}` must be a scalar or have one entry per example, "
+                f"but {describe(array)} came with `labels` {describe(labels)}."
+            )
+    if penalty.shape != ():
+        raise ValueError(f"`penalty` must be a scalar, but {describe(penalty)} came.")
+    if not isinstance(penalty, Tracer) and not 0 <= float(penalty) < np.inf:
+        raise ValueError(f"`penalty` must be finite and ≥ 0, but {penalty} came.")
+    if num_classes is not None:
+        if num_classes < 2:
+            raise ValueError(
+                f"`num_classes` must be at least 2 (or None: binary), not {num_classes}."
+            )
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise TypeError(f"`labels` must be class indices, but {describe(labels)} came.")
+    if not isinstance(labels, Tracer):
+        _check_known(np.asarray(labels), num_classes)
+    return features, labels, weights, where, penalty
+
+
+def _check_known(labels: np.ndarray, num_classes: int | None) -> None:
+    highest = 1 if num_classes is None else num_classes - 1
+    if not (labels.min() >= 0 and labels.max() <= highest):
+        what = "binary" if num_classes is None else f"of {num_classes} classes"
+        raise ValueError(
+            f"`labels` are {what}, so from 0 to {highest}, but they run from {labels.min()} to "
+            f"{labels.max()}."
+        )
+    if labels.size < (num_classes or 1):
+        raise ValueError(f"{labels.size} examples cannot teach {num_classes} classes.")
+    if labels.size > 1 and (labels == labels[0]).all() and labels[0] in (0, *range(1, highest + 1)):
+        raise ValueError(
+            f"All {labels.size} labels are {labels[0]}: there is nothing to tell apart."
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def _fitted(
+    num_classes: int | None,
+    features: Array,
+    labels: Array,
+    weights: Array,
+    where: Array,
+    penalty: Array,
+) -> Logistic:
+    dtype = features.dtype if features.dtype == jnp.float64 else jnp.float32
+    with jax.enable_x64(True):
+        weights = jnp.where(where, weights.astype(jnp.float64), 0.0)
+        weights = jnp.broadcast_to(weights, labels.shape)
+        sum_of_weights = jnp.sum(weights)
+        weights = weights / jnp.where(sum_of_weights > 0.0, sum_of_weights, 1.0)
+        counts = weights != 0.0
+        features = jnp.where(counts[:, None], features.astype(jnp.float64), 0.0)
+        undefined = ~jnp.all(jnp.isfinite(features)) | ~(sum_of_weights > 0.0)
+        features = jnp.where(undefined, 0.0, features)
+        size = features.shape[1]
+        if num_classes is None:
+            labels = jnp.where(counts, labels.astype(jnp.float64), 0.0)
+            start = Logistic(jnp.zeros([size]), jnp.zeros([]))
+            objective, solver = _binary_objective, _binary_newton
+        else:
+            labels = jnp.where(counts, labels, 0).astype(jnp.int32)
+            start = Logistic(jnp.zeros([size, num_classes]), jnp.zeros([num_classes]))
+            objective, solver = _categorical_objective, newton
+        sample = _Sample(features, labels, weights, penalty.astype(jnp.float64))
+        found = optimum(objective, solver, _curvatures, start, sample)
+        if num_classes is not None:  # a constant for all classes changes nothing
+            found = jax.tree.map(lambda a: a - jnp.mean(a, axis=-1, keepdims=True), found)
+        return jax.tree.map(lambda a: jnp.where(undefined, jnp.nan, a).astype(dtype), found)
+
+
+def _logits(parameters: Logistic, sample: _Sample) -> Array:
+    product = lax.dot_general(sample.features, parameters.kernel, (((1,), (0,)), ((), ())))
+    return product + jnp.broadcast_to(parameters.bias, product.shape)
+
+
+def _pull(parameters: Logistic, sample: _Sample) -> Array:
+    return sample.penalty * jnp.sum(parameters.kernel**2) / 2.0
+
+
+def _binary_objective(parameters: Logistic, sample: _Sample) -> Array:
+    losses = binary_losses(_logits(parameters, sample), sample.labels)
+    return jnp.sum(sample.weights * losses) + _pull(parameters, sample)
+
+
+def _categorical_objective(parameters: Logistic, sample: _Sample) -> Array:
+    logits = _logits(parameters, sample)
+    losses = categorical_losses(logits, sample.labels)
+    return jnp.sum(sample.weights * losses) + _pull(parameters, sample)
+
+
+def _curvatures(parameters: Logistic, sample: _Sample) -> Logistic:
+    """About the diagonal of the Hessian, where every probability is that of a coin."""
+    squares = jnp.sum(sample.weights[:, None] * sample.features**2, axis=0) / 4.0 + sample.penalty
+    squares = jnp.maximum(squares, 1e-12)
+    kernel = squares.reshape(-1, *[1] * (parameters.kernel.ndim - 1))
+    return Logistic(
+        jnp.broadcast_to(kernel, parameters.kernel.shape), jnp.full_like(parameters.bias, 0.25)
+    )
+
+
+class _Progress(NamedTuple):
+    at: Array
+    value: Array
+    decrement: Array
+    steps: Array
+    stuck: Array
+
+
+def _binary_newton(objective: Any, curvatures: Any, start: Any, sample: _Sample) -> Any:
+    """Newton's method with the matrix of second derivatives, which is small.
+
+    The gradient is float64; of the matrix float32 is enough, since what it misses only makes a
+    step as much shorter or longer, and the next step mends it.
+    """
+    del objective, curvatures
+    labels, weights, size = sample.labels, sample.weights, sample.features.shape[1]
+    rows = jnp.concatenate([sample.features, jnp.ones_like(weights)[:, None]], axis=1)
+    narrow = rows.astype(jnp.float32)
+    start = jnp.zeros([size + 1])  # the last is the bias, which nothing pulls
+    pulled = jnp.where(jnp.arange(size + 1) < size, sample.penalty, 0.0)
+
+    def value(at: Array) -> Array:
+        logits = lax.dot_general(rows, at, (((1,), (0,)), ((), ())))
+        softplus = jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        return jnp.sum(weights * (softplus - labels * logits)) + jnp.sum(pulled * at**2) / 2.0
+
+    def goes_on(now: _Progress) -> Array:
+        return (now.decrement > 1e-20) & ~now.stuck & (now.steps < _MAX_STEPS)
+
+    def step(now: _Progress) -> _Progress:
+        logits = lax.dot_general(rows, now.at, (((1,), (0,)), ((), ())))
+        doubt = jnp.exp(-jnp.abs(logits))
+        likely = 1.0 / (1.0 + doubt)
+        probs = jnp.where(logits > 0.0, likely, doubt * likely)
+        residuals = weights * (probs - labels)
+        gradient = lax.dot_general(residuals, rows, (((0,), (0,)), ((), ()))) + pulled * now.at
+        spread = (weights * doubt * likely**2).astype(jnp.float32)
+        matrix = lax.dot_general(narrow, spread[:, None] * narrow, (((0,), (0,)), ((), ())))
+        matrix = matrix.astype(jnp.float64)
+        diagonal = jnp.sum(jnp.where(_is_diagonal(matrix), matrix, 0.0), axis=1) + pulled
+        scales = jnp.maximum(diagonal, 1e-30)
+
+        def product(vector: Array) -> Array:
+            return lax.dot_general(matrix, vector, (((1,), (0,)), ((), ()))) + pulled * vector
+
+        direction = conjugate_gradients(product, -gradient, 1e-9, scales)
+        slope = dot(gradient, direction)
+
+        def too_long(trial: tuple[Array, Array, Array]) -> Array:
+            length, reached, halvings = trial
+            falls = reached <= now.value + 1e-4 * length * slope
+            level = reached <= now.value + 1e-14 * jnp.abs(now.value)
+            small = -slope < 1e-10 * jnp.abs(now.value)  # where decrease drowns in rounding
+            return ~(falls | (level & small)) & (halvings < _MAX_HALVINGS)
+
+        def halved(trial: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            length, _, halvings = trial
+            return length / 2.0, value(now.at + length / 2.0 * direction), halvings + 1
+
+        one = jnp.ones_like(now.value)
+        first = (one, value(now.at + direction), jnp.zeros_like(now.steps))
+        length, reached, halvings = lax.while_loop(too_long, halved, first)
+        taken = halvings < _MAX_HALVINGS
+        return _Progress(
+            jnp.where(taken, now.at + length * direction, now.at),
+            jnp.where(taken, reached, now.value),
+            -slope,
+            now.steps + 1,
+            ~taken,
+        )
+
+    at_start = value(start)
+    none = jnp.zeros([], jnp.int32)
+    first = _Progress(start, at_start, jnp.ones_like(at_start), none, jnp.isnan(at_start))
+    found = lax.while_loop(goes_on, step, first).at
+    return Logistic(lax.slice_in_dim(found, 0, size), found[size])
+
+
+def _is_diagonal(matrix: Array) -> Array:
+    row, column = (lax.broadcasted_iota(jnp.int32, matrix.shape, axis) for axis in (0, 1))
+    return row == column

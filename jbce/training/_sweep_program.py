@@ -1,0 +1,316 @@
+"""One compiled program for all settings of an architecture: vmapped, cut to memory, spread."""
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ._checkpoints import digest_of
+from ._data import Data, at_least_one, check_labels, logits_of_one
+from ._extra import extra
+from ._loop import (
+    History,
+    Loss,
+    Penalty,
+    Recipe,
+    Score,
+    default_loss,
+    initial_state,
+    logits_of,
+    mean_of,
+    run_epochs,
+)
+from ._sweep_result import Outcome
+
+with extra():
+    import optax
+    from flax import nnx
+
+Setting = dict[str, Any]
+Device = Any  # of jax.devices()
+_AXIS = "trials"
+
+
+class Trial(NamedTuple):
+    """What a setting is made into: a model, and how it is to learn."""
+
+    model: nnx.Module
+    optimizer: optax.GradientTransformation
+    loss: Loss | None = None
+    penalty: Penalty | None = None
+
+
+class Program(NamedTuple):
+    """Settings that differ in floating-point numbers only, which one program trains."""
+
+    static: Setting
+    numbers: list[int]  # of the settings, in the order of all
+
+
+class Part(NamedTuple):
+    """Trials that run at once: some settings of one program, each with some seeds."""
+
+    settings: list[int]
+    seeds: list[int]
+    shape: tuple[int, int]  # of seeds and settings, the last ones repeated to fill it
+
+    @property
+    def name(self) -> str:
+        return f"{self.settings[0]}-{self.settings[-1]}-seeds-{self.seeds[0]}-{self.seeds[-1]}"
+
+    def unpacked(self, found: dict[str, np.ndarray]) -> Iterator[tuple[int, int, Outcome]]:
+        for (r, seed), (s, setting) in itertools.product(
+            enumerate(self.seeds), enumerate(self.settings)
+        ):
+            yield setting, seed, {name: np.asarray(array[r, s]) for name, array in found.items()}
+
+
+class Runner:
+    """What all chunks have in common."""
+
+    def __init__(
+        self,
+        make: Callable[..., Trial],
+        rows: list[Setting],
+        seeds: list[int],
+        held: Data,
+        judged: Data,
+        key: Any,
+        *,
+        epochs: int,
+        batch_size: int,
+        patience: int | None,
+        score: Score | None,
+        memory: int | None,
+        devices: list[Device],
+    ):
+        self.make, self.rows, self.seeds, self.key = make, rows, seeds, key
+        self.held, self.judged = held, judged
+        self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
+        self.score, self.devices = score, devices
+        self.memory = _memory(devices[0]) if memory is None else memory
+        self.compiled: dict[tuple, Any] = {}
+        self._check()
+
+    def _check(self) -> None:
+        """The first setting, as `fit` would check it."""
+        trial = self.trial(self.rows[0], nnx.Rngs(0))
+        logits = logits_of_one(trial.model, self.held)
+        if trial.loss is None:
+            check_labels("data", logits, self.held, learnt=True)
+        check_labels("validation", logits, self.judged, learnt=False)
+
+    def trial(self, setting: Setting, rngs: nnx.Rngs) -> Trial:
+        made = self.make(rngs, **setting)
+        if not isinstance(made, Trial):
+            raise TypeError(f"`make` must return a Trial, but a {type(made).__name__} came.")
+        return made
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "make": getattr(self.make, "__qualname__", repr(self.make)),
+            "settings": [{name: repr(value) for name, value in row.items()} for row in self.rows],
+            "seeds": self.seeds,
+            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
+            "data": digest_of(jax.tree.leaves(self.held)),
+            "validation": digest_of(jax.tree.leaves(self.judged)),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "patience": self.patience,
+        }
+
+    def parts(self, program: Program, chunk: int | None) -> list[Part]:
+        """The chunks of a program.
+
+        Raises:
+            MemoryError: not even one trial fits, or not the chunk that was asked for.
+        """
+        num_settings, num_seeds = len(program.numbers), len(self.seeds)
+        size = num_settings * num_seeds
+        if chunk is not None:
+            size = min(at_least_one("chunk", chunk), size)
+        shape = _shape(size, num_settings, num_seeds, len(self.devices))
+        while (needed := self.bytes_of(program, shape)) > self.memory:
+            fits = int(math.prod(shape) * self.memory / needed * 0.95)
+            if math.prod(shape) == 1 or fits < 1:
+                raise MemoryError(
+                    f"One trial alone needs {needed:,} bytes, but {self.memory:,} may be used."
+                )
+            smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
+            if chunk is not None:
+                while (less := self.bytes_of(program, smaller)) > self.memory and fits > 1:
+                    fits = max(1, int(fits * self.memory / less * 0.95))
+                    smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
+                raise MemoryError(
+                    f"A chunk of {chunk} trials needs {needed:,} bytes, but {self.memory:,} may be "
+                    f"used: chunk={math.prod(smaller)} would fit."
+                )
+            shape = smaller
+        return [
+            Part([*numbers], [*seeds], shape)
+            for seeds in _batched(self.seeds, shape[0])
+            for numbers in _batched(program.numbers, shape[1])
+        ]
+
+    def bytes_of(self, program: Program, shape: tuple[int, int]) -> int:
+        """What the program of that many trials needs, as its compiler says."""
+        analysis = self.program(program, shape).memory_analysis()
+        return int(
+            analysis.temp_size_in_bytes
+            + analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+        )
+
+    def program(self, program: Program, shape: tuple[int, int]) -> Any:
+        which = (*program.numbers, shape)
+        if which not in self.compiled:
+            self.compiled[which] = (
+                jax.jit(lambda *arguments: self.train(program, *arguments))
+                .lower(*self.arguments(program, Part(program.numbers[:1], self.seeds[:1], shape)))
+                .compile()
+            )
+        return self.compiled[which]
+
+    def arguments(self, program: Program, part: Part) -> tuple[Any, ...]:
+        rows = _filled([self.rows[number] for number in part.settings], part.shape[1])
+        traced = {
+            name: np.array([row[name] for row in rows], np.float32)
+            for name in rows[0]
+            if name not in program.static
+        }
+        seeds = np.array(_filled(part.seeds, part.shape[0]), np.int32)
+        data = (self.held, self.judged)
+        if len(self.devices) > 1:
+            mesh = Mesh(np.array(self.devices), (_AXIS,))
+            spread = NamedSharding(mesh, PartitionSpec(_AXIS))
+            whole = NamedSharding(mesh, PartitionSpec())
+            over_settings = part.shape[1] % len(self.devices) == 0
+            traced = jax.device_put(traced, spread if over_settings else whole)
+            seeds = jax.device_put(seeds, whole if over_settings else spread)
+            data = jax.device_put(data, whole)
+        return (seeds, traced, *data)
+
+    def train(
+        self,
+        program: Program,
+        seeds: jax.Array,
+        traced: dict[str, jax.Array],
+        held: Data,
+        judged: Data,
+    ) -> dict[str, jax.Array]:
+        size = None if traced else 1
+
+        def one(seed: jax.Array, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            order = jax.random.fold_in(self.key, seed)
+            init, noise = jax.random.split(jax.random.fold_in(order, 0))
+            rngs = nnx.Rngs(params=init, default=noise)
+            trial = self.trial(program.static | values, rngs)
+            loss = trial.loss or default_loss
+            labels = jnp.asarray(judged.labels)
+            hard = labels.dtype == jnp.bool_ or jnp.issubdtype(labels.dtype, jnp.integer)
+            trial.model.train()
+            _, params, rest = nnx.split(trial.model, nnx.Param, ...)
+            graphdef = nnx.graphdef(trial.model)
+            trial.model.eval()
+            recipe = Recipe(
+                graphdef,
+                nnx.graphdef(trial.model),
+                trial.optimizer,
+                loss,
+                trial.penalty,
+                self.score or mean_of(default_loss if hard else loss),
+                self.batch_size,
+                patience=self.patience,
+            )
+            state, history, done = run_epochs(
+                recipe,
+                self.epochs,
+                initial_state(recipe, params, rest),
+                order,
+                0,
+                self.epochs,
+                held,
+                judged,
+            )
+            best = state.best
+            params, rest = state[:2] if best is None else best[:2]
+            logits = logits_of(recipe.evaluating, params, rest, judged.features, self.batch_size)
+            leaves = [_numbers(leaf) for leaf in jax.tree.leaves((params, rest))]
+            return {
+                **{f"model.{number}": leaf for number, leaf in enumerate(leaves)},
+                **{name: getattr(history, name) for name in History._fields},
+                "epochs": done,
+                "best_epoch": done if best is None else best.epoch,
+                "diverged": state.trouble.step >= 0,
+                "logits": logits,
+            }
+
+        over_settings = jax.vmap(one, (None, 0), axis_size=size)
+        return jax.vmap(over_settings, (0, None))(seeds, traced)
+
+    def run(self, program: Program, part: Part) -> dict[str, np.ndarray]:
+        found = self.program(program, part.shape)(*self.arguments(program, part))
+        kept = (slice(len(part.seeds)), slice(len(part.settings)))
+        return {name: np.asarray(array)[kept] for name, array in found.items()}
+
+    def rebuild(self, setting: Setting, outcome: Outcome) -> nnx.Module:
+        model = self.trial(setting, nnx.Rngs(0)).model
+        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+        leaves, structure = jax.tree.flatten((params, rest))
+        values = [_like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]
+        return nnx.merge(graphdef, *structure.unflatten(values))
+
+
+def _numbers(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _like(leaf: Any, values: np.ndarray) -> jax.Array:
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(jnp.asarray(values), impl=jax.random.key_impl(leaf))
+    return jnp.asarray(values)
+
+
+def programs(rows: list[Setting]) -> list[Program]:
+    """The settings, by what cannot be traced."""
+    traced = {name for name in rows[0] if all(isinstance(row[name], float) for row in rows)}
+    groups: dict[str, Program] = {}
+    for number, row in enumerate(rows):
+        static = {name: value for name, value in row.items() if name not in traced}
+        groups.setdefault(repr(static), Program(static, [])).numbers.append(number)
+    return [*groups.values()]
+
+
+def _shape(size: int, num_settings: int, num_seeds: int, num_devices: int) -> tuple[int, int]:
+    """Seeds and settings of about so many trials: settings first, which share their batches."""
+    settings = min(size, num_settings)
+    seeds = max(1, min(size // settings, num_seeds))
+    if (seeds * settings) > num_devices > 1 and settings % num_devices and seeds % num_devices:
+        settings = -(-settings // num_devices) * num_devices
+    return seeds, settings
+
+
+def _batched(values: list[int], size: int) -> Iterator[list[int]]:
+    for first in range(0, len(values), size):
+        yield values[first : first + size]
+
+
+def _filled(values: list[Any], size: int) -> list[Any]:
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+def _memory(device: Device) -> int:
+    stats = device.memory_stats()
+    if stats and stats.get("bytes_limit"):
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
