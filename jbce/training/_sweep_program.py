@@ -1,9 +1,11 @@
 """One compiled program for all settings of an architecture: vmapped, cut to memory, spread."""
 
+import collections
 import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,22 +97,15 @@ class Runner:
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
         self.score, self.devices = score, devices
         self.memory = _memory(devices[0]) if memory is None else memory
-        self.compiled: dict[tuple, Any] = {}
         self._check()
 
     def _check(self) -> None:
         """The first setting, as `fit` would check it."""
-        trial = self.trial(self.rows[0], nnx.Rngs(0))
+        trial = _made(self.make, self.rows[0], nnx.Rngs(0))
         logits = logits_of_one(trial.model, self.held)
         if trial.loss is None:
             check_labels("data", logits, self.held, learnt=True)
         check_labels("validation", logits, self.judged, learnt=False)
-
-    def trial(self, setting: Setting, rngs: nnx.Rngs) -> Trial:
-        made = self.make(rngs, **setting)
-        if not isinstance(made, Trial):
-            raise TypeError(f"`make` must return a Trial, but a {type(made).__name__} came.")
-        return made
 
     def about(self) -> dict[str, Any]:
         return {
@@ -168,14 +163,11 @@ class Runner:
         )
 
     def program(self, program: Program, shape: tuple[int, int]) -> Any:
-        which = (*program.numbers, shape)
-        if which not in self.compiled:
-            self.compiled[which] = (
-                jax.jit(lambda *arguments: self.train(program, *arguments))
-                .lower(*self.arguments(program, Part(program.numbers[:1], self.seeds[:1], shape)))
-                .compile()
-            )
-        return self.compiled[which]
+        plan = _Plan(
+            self.make, program.static, self.epochs, self.batch_size, self.patience, self.score
+        )
+        part = Part(program.numbers[:1], self.seeds[:1], shape)
+        return _compiled(plan, self.arguments(program, part))
 
     def arguments(self, program: Program, part: Part) -> tuple[Any, ...]:
         rows = _filled([self.rows[number] for number in part.settings], part.shape[1])
@@ -194,65 +186,7 @@ class Runner:
             traced = jax.device_put(traced, spread if over_settings else whole)
             seeds = jax.device_put(seeds, whole if over_settings else spread)
             data = jax.device_put(data, whole)
-        return (seeds, traced, *data)
-
-    def train(
-        self,
-        program: Program,
-        seeds: jax.Array,
-        traced: dict[str, jax.Array],
-        held: Data,
-        judged: Data,
-    ) -> dict[str, jax.Array]:
-        size = None if traced else 1
-
-        def one(seed: jax.Array, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            order = jax.random.fold_in(self.key, seed)
-            init, noise = jax.random.split(jax.random.fold_in(order, 0))
-            rngs = nnx.Rngs(params=init, default=noise)
-            trial = self.trial(program.static | values, rngs)
-            loss = trial.loss or default_loss
-            labels = jnp.asarray(judged.labels)
-            hard = labels.dtype == jnp.bool_ or jnp.issubdtype(labels.dtype, jnp.integer)
-            trial.model.train()
-            _, params, rest = nnx.split(trial.model, nnx.Param, ...)
-            graphdef = nnx.graphdef(trial.model)
-            trial.model.eval()
-            recipe = Recipe(
-                graphdef,
-                nnx.graphdef(trial.model),
-                trial.optimizer,
-                loss,
-                trial.penalty,
-                self.score or mean_of(default_loss if hard else loss),
-                self.batch_size,
-                patience=self.patience,
-            )
-            state, history, done = run_epochs(
-                recipe,
-                self.epochs,
-                initial_state(recipe, params, rest),
-                order,
-                0,
-                self.epochs,
-                held,
-                judged,
-            )
-            best = state.best
-            params, rest = state[:2] if best is None else best[:2]
-            logits = logits_of(recipe.evaluating, params, rest, judged.features, self.batch_size)
-            leaves = [_numbers(leaf) for leaf in jax.tree.leaves((params, rest))]
-            return {
-                **{f"model.{number}": leaf for number, leaf in enumerate(leaves)},
-                **{name: getattr(history, name) for name in History._fields},
-                "epochs": done,
-                "best_epoch": done if best is None else best.epoch,
-                "diverged": state.trouble.step >= 0,
-                "logits": logits,
-            }
-
-        over_settings = jax.vmap(one, (None, 0), axis_size=size)
-        return jax.vmap(over_settings, (0, None))(seeds, traced)
+        return (self.key, seeds, traced, *data)
 
     def run(self, program: Program, part: Part) -> dict[str, np.ndarray]:
         found = self.program(program, part.shape)(*self.arguments(program, part))
@@ -260,11 +194,99 @@ class Runner:
         return {name: np.asarray(array)[kept] for name, array in found.items()}
 
     def rebuild(self, setting: Setting, outcome: Outcome) -> nnx.Module:
-        model = self.trial(setting, nnx.Rngs(0)).model
+        model = _made(self.make, setting, nnx.Rngs(0)).model
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         leaves, structure = jax.tree.flatten((params, rest))
         values = [_like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]
         return nnx.merge(graphdef, *structure.unflatten(values))
+
+
+class _Plan(NamedTuple):
+    """What a program is compiled for, besides the shapes."""
+
+    make: Callable[..., Trial]
+    static: Setting
+    epochs: int
+    batch_size: int
+    patience: int | None
+    score: Score | None
+
+
+# By plan and shapes: the programs of the last sweeps, which sweeps of the same `make` use again.
+_PROGRAMS: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+_MOST_PROGRAMS = 32
+
+
+def _compiled(plan: _Plan, arguments: tuple[Any, ...]) -> Any:
+    leaves, structure = jax.tree.flatten(arguments)
+    shapes = tuple(
+        (leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves
+    )
+    which = (plan._replace(static=repr(plan.static)), structure, shapes)  # pyright: ignore[reportArgumentType]
+    if which not in _PROGRAMS:
+        _PROGRAMS[which] = jax.jit(partial(_trained, plan)).lower(*arguments).compile()
+        while len(_PROGRAMS) > _MOST_PROGRAMS:
+            _PROGRAMS.popitem(last=False)
+    _PROGRAMS.move_to_end(which)
+    return _PROGRAMS[which]
+
+
+def _made(make: Callable[..., Trial], setting: Setting, rngs: nnx.Rngs) -> Trial:
+    made = make(rngs, **setting)
+    if not isinstance(made, Trial):
+        raise TypeError(f"`make` must return a Trial, but a {type(made).__name__} came.")
+    return made
+
+
+def _trained(
+    plan: _Plan,
+    key: jax.Array,
+    seeds: jax.Array,
+    traced: dict[str, jax.Array],
+    held: Data,
+    judged: Data,
+) -> dict[str, jax.Array]:
+    """What training leaves, [seeds, settings, ..]."""
+
+    def one(seed: jax.Array, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        order = jax.random.fold_in(key, seed)
+        init, noise = jax.random.split(jax.random.fold_in(order, 0))
+        trial = _made(plan.make, plan.static | values, nnx.Rngs(params=init, default=noise))
+        loss = trial.loss or default_loss
+        labels = jnp.asarray(judged.labels)
+        hard = labels.dtype == jnp.bool_ or jnp.issubdtype(labels.dtype, jnp.integer)
+        trial.model.train()
+        graphdef, params, rest = nnx.split(trial.model, nnx.Param, ...)
+        trial.model.eval()
+        recipe = Recipe(
+            graphdef,
+            nnx.graphdef(trial.model),
+            trial.optimizer,
+            loss,
+            trial.penalty,
+            plan.score or mean_of(default_loss if hard else loss),
+            plan.batch_size,
+            patience=plan.patience,
+        )
+        state = initial_state(recipe, params, rest)
+        state, history, done = run_epochs(
+            recipe, plan.epochs, state, order, 0, plan.epochs, held, judged
+        )
+        best = state.best
+        params, rest = state[:2] if best is None else best[:2]
+        logits = logits_of(recipe.evaluating, params, rest, judged.features, plan.batch_size)
+        leaves = [_numbers(leaf) for leaf in jax.tree.leaves((params, rest))]
+        return {
+            **{f"model.{number}": leaf for number, leaf in enumerate(leaves)},
+            **{name: getattr(history, name) for name in History._fields},
+            "epochs": done,
+            "best_epoch": done if best is None else best.epoch,
+            "diverged": state.trouble.step >= 0,
+            "logits": logits,
+        }
+
+    over_settings = jax.vmap(one, (None, 0), axis_size=None if traced else 1)
+    return jax.vmap(over_settings, (0, None))(seeds, traced)
 
 
 def _numbers(leaf: jax.Array) -> jax.Array:
