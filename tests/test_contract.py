@@ -110,20 +110,21 @@ def _batch(case):
 
 @each_case
 def test_jit_is_eager_and_vmap_is_a_loop(case):
-    losses = case.loss(LOGITS, case.labels)
-    assert losses.shape == _batch(case) and losses.dtype == jnp.float32
-    gradient = jax.grad(lambda x: case.loss(x, case.labels).sum())(LOGITS)
-
     def both(x, y):
         value, pull = jax.vjp(lambda x: case.loss(x, y), x)
         return value, pull(jnp.ones_like(value))[0]
 
-    compiled = jax.jit(both)(LOGITS, case.labels)
-    mapped = jax.vmap(both)(LOGITS, case.labels)
-    folded = both(LOGITS.reshape(2, 3, 5), case.labels.reshape(2, 3, *case.labels.shape[1:]))
-    folded = jax.tree.map(lambda a, b: a.reshape(b.shape), folded, (losses, gradient))
-    for found in (compiled, mapped, folded):
-        chex.assert_trees_all_close(found, (losses, gradient), rtol=2e-6, atol=2e-6)
+    eager = both(LOGITS, case.labels)
+    assert eager[0].shape == _batch(case) and eager[0].dtype == jnp.float32
+
+    @jax.jit
+    def others(x, y):
+        folded = both(x.reshape(2, 3, 5), y.reshape(2, 3, *y.shape[1:]))
+        folded = jax.tree.map(lambda a, b: a.reshape(b.shape), folded, eager)
+        return both(x, y), jax.vmap(both)(x, y), folded
+
+    for found in others(LOGITS, case.labels):
+        chex.assert_trees_all_close(found, eager, rtol=2e-6, atol=2e-6)
 
 
 @each_case
@@ -142,19 +143,29 @@ def test_derivatives_are_proved(case):
 
 @each_case
 def test_one_trace_for_a_sweep_which_vmap_does_too(case):
-    for name, value in case.traced.items():
-        others = {key: other for key, other in case.traced.items() if key != name}
+    if not case.traced:
+        return
 
-        @chex.assert_max_traces(n=1)
-        def losses(value, name=name, others=others):
-            return case.function(LOGITS, case.labels, **{name: value}, **others)
+    @chex.assert_max_traces(n=1)
+    def losses(traced):
+        return case.function(LOGITS, case.labels, **traced)
 
-        sweep = jnp.stack([jnp.asarray(value), jnp.asarray(value) / 2])
-        swept = jnp.stack([jax.jit(losses)(one) for one in sweep])
-        assert float(jnp.abs(swept[0] - swept[1]).max()) > 0, name
+    def alone(value, name):
+        return losses(case.traced | {name: value})
+
+    values = {name: np.float32(value) for name, value in case.traced.items()}
+    sweep = [values, *(values | {name: value / 2} for name, value in values.items())]
+    compiled = jax.jit(losses)
+    swept = np.stack([compiled(one) for one in sweep])
+    chex.clear_trace_counter()
+    for name, found in zip(values, swept[1:], strict=True):
+        assert np.abs(found - swept[0]).max() > 0, name
+        jax.eval_shape(functools.partial(alone, name=name), values[name])  # the others static
         chex.clear_trace_counter()
-        chex.assert_trees_all_close(jax.vmap(losses)(sweep), swept, rtol=1e-5, atol=1e-6)
-        chex.clear_trace_counter()
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *sweep)
+    mapped = np.asarray(jax.jit(jax.vmap(losses))(stacked))
+    chex.assert_trees_all_close(mapped, swept, rtol=1e-5, atol=1e-6)
+    chex.clear_trace_counter()
 
 
 @each_case
@@ -236,11 +247,17 @@ def test_extreme_logits_have_no_nan(case, size):
 @each_case
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, "float64"], ids=str)
 def test_dtypes(case, dtype):
+    def everything(x):
+        def summed(x):
+            losses = case.loss(x, case.labels)
+            return losses.sum(), losses
+
+        gradient, losses = jax.grad(summed, has_aux=True)(x)
+        return losses, gradient, case.loss(x.astype(jnp.float32), case.labels)
+
     with jax.enable_x64(dtype == "float64"):
         x = jnp.asarray(LOGITS, dtype)
-        losses = case.loss(x, case.labels)
-        gradient = jax.grad(lambda x: case.loss(x, case.labels).sum())(x)
-        wanted = case.loss(x.astype(jnp.float32), case.labels)
+        losses, gradient, wanted = jax.jit(everything)(x)
     assert losses.dtype == (jnp.float64 if dtype == "float64" else jnp.float32)
     assert gradient.dtype == x.dtype and bool(jnp.isfinite(gradient).all())
     np.testing.assert_allclose(losses, wanted, rtol=2e-6, atol=2e-6)
@@ -249,9 +266,14 @@ def test_dtypes(case, dtype):
 @each_case
 def test_no_examples_are_no_losses(case):
     x, labels = LOGITS[:0], case.labels[:0]
-    losses = case.loss(x, labels)
-    assert losses.shape == (0, *_batch(case)[1:]) and jbce.mean(losses) == 0
-    assert jax.grad(lambda x: jbce.mean(case.loss(x, labels)))(x).shape == x.shape
+
+    def averaged(x):
+        losses = case.loss(x, labels)
+        return jbce.mean(losses), losses
+
+    (average, losses), gradient = jax.jit(jax.value_and_grad(averaged, has_aux=True))(x)
+    assert losses.shape == (0, *_batch(case)[1:]) and average == 0
+    assert gradient.shape == x.shape
     if case.is_binary:
         return
     scalars = {name: value for name, value in case.traced.items() if np.ndim(value) == 0}
