@@ -157,16 +157,25 @@ def test_16_bit_logits_give_float32_losses_and_rounded_gradients(loss, dtype, ke
 def test_jit_is_eager_and_vmap_is_a_loop(loss, key):
     logits, labels = draw(loss, key, (4, 3, 5))
     eager = loss.function(logits, labels)
+
+    @jax.jit
+    def mapped(x, y):
+        whole = jax.vmap(loss.function)(x, y)
+        inner = jax.vmap(loss.function, in_axes=(0, None))(x, y[0])
+        moved = jax.vmap(loss.function, in_axes=(1, 1))(x, y)
+        slopes = jax.vmap(jax.grad(lambda x, y: loss.function(x, y).sum()))(x, y)
+        return whole, inner, moved, slopes
+
+    def loop(labels):
+        return np.stack([loss.function(x, y) for x, y in zip(logits, labels, strict=True)])
+
     chex.assert_trees_all_close_ulp(jax.jit(loss.function)(logits, labels), eager, maxulp=1)
-    loop = jnp.stack([loss.function(x, y) for x, y in zip(logits, labels, strict=True)])
-    chex.assert_trees_all_close_ulp(jax.vmap(loss.function)(logits, labels), loop, maxulp=1)
-    inner = jax.vmap(loss.function, in_axes=(0, None))(logits, labels[0])
-    loop = jnp.stack([loss.function(x, labels[0]) for x in logits])
-    chex.assert_trees_all_close_ulp(inner, loop, maxulp=1)
-    moved = jax.vmap(loss.function, in_axes=(1, 1))(logits, labels)
-    chex.assert_trees_all_close_ulp(moved, jnp.swapaxes(eager, 0, 1), maxulp=1)
-    grads = jax.vmap(jax.grad(lambda x, y: loss.function(x, y).sum()))(logits, labels)
-    chex.assert_trees_all_close_ulp(grads, gradients(loss, logits, labels)[0], maxulp=1)
+    whole, inner, moved, slopes = jax.tree.map(np.asarray, mapped(logits, labels))
+    chex.assert_trees_all_close_ulp(whole, loop(labels), maxulp=1)
+    chex.assert_trees_all_close_ulp(inner, loop([labels[0]] * len(logits)), maxulp=1)
+    chex.assert_trees_all_close_ulp(moved, np.swapaxes(eager, 0, 1), maxulp=1)
+    wanted = jax.grad(lambda x: loss.function(x, labels).sum())(logits)
+    chex.assert_trees_all_close_ulp(slopes, np.asarray(wanted), maxulp=1)
 
 
 @each_loss
@@ -196,7 +205,8 @@ def test_second_derivative_survives_scan_and_remat(loss, key):
         step = jax.checkpoint(lambda total, row: (total + loss.function(*row).sum(), None))
         return jax.lax.scan(step, jnp.float32(0), (x, labels))[0]
 
-    np.testing.assert_allclose(jax.hessian(scanned)(logits), jax.hessian(plain)(logits), atol=1e-7)
+    found, wanted = (jax.jit(jax.hessian(summed))(logits) for summed in (scanned, plain))
+    np.testing.assert_allclose(found, wanted, atol=1e-7)
 
 
 @each_loss
@@ -297,8 +307,12 @@ def test_differentiable_in_the_labels(loss, key):
         d, tail, _, _ = definitions.softmax_parts(logits)
         expected = np.log1p(tail) - d
     assert definitions.ulps(found, expected).max() <= 4
-    mixed = jax.jacfwd(jax.grad(lambda q, x: loss.function(x, q).sum()), argnums=1)(labels, logits)
-    other = jax.jacrev(jax.grad(lambda x, q: loss.function(x, q).sum()), argnums=1)(logits, labels)
+
+    def summed(x, q):
+        return loss.function(x, q).sum()
+
+    mixed = jax.jit(jax.jacfwd(jax.grad(summed, argnums=1), argnums=0))(logits, labels)
+    other = jax.jit(jax.jacrev(jax.grad(summed), argnums=1))(logits, labels)
     np.testing.assert_allclose(mixed, np.transpose(other, (2, 3, 0, 1)), atol=1e-6)
 
 
@@ -507,11 +521,18 @@ def test_what_where_leaves_out_leaves_no_trace(loss, key):
         return jbce.mean(loss.function(x, labels, where=where), where=where)
 
     kept = np.asarray([0, 2, 3, 5])
-    removed = jax.grad(lambda x: jbce.mean(loss.function(x, labels[kept])))(logits[kept])
-    for found in (jax.grad(averaged)(bad), jax.jacfwd(averaged)(bad)):
+    removed = jax.grad(lambda x: jbce.mean(loss.function(x, labels[kept])))
+    removed = jax.jit(removed)(logits[kept])
+
+    @jax.jit
+    def derivatives(x):
+        return jax.grad(averaged)(x), jax.jacfwd(averaged)(x), jax.hessian(averaged)(x)
+
+    reverse, forward, hessian = derivatives(bad)
+    for found in (reverse, forward):
         np.testing.assert_allclose(found[kept], removed, rtol=1e-6)
         np.testing.assert_array_equal(np.delete(found, kept, axis=0), 0)
-    chex.assert_tree_all_finite(jax.hessian(averaged)(bad))
+    chex.assert_tree_all_finite(hessian)
 
 
 @pytest.mark.parametrize("name", ["integer labels", "dense labels"])
