@@ -61,8 +61,8 @@ def run(config: Config, record: Record) -> None:
         record.metric("bitwise_equal_runs", sum(whole), "1")
         record.say(
             f"{kills} processes were killed by SIGKILL, {torn} of them while a checkpoint was "
-            f"being written; {len(whole)} runs came to their end, and {sum(whole)} of them with the same "
-            "parameters, history and log, bit for bit, as the run that nobody disturbed."
+            f"being written; {len(whole)} runs came to their end, and {sum(whole)} of them with "
+            "the same parameters, history and log, bit for bit, as the run that nobody disturbed."
         )
         if not all(whole):
             raise AssertionError("A run that was killed ended elsewhere.")

@@ -125,6 +125,9 @@ def _compared(values: np.ndarray, influences: np.ndarray, *, largest: bool) -> _
     the sum of what either would give.
     """
     num_seeds, num_examples = values.shape[1], influences.shape[-1]
+    # Of a trial that diverged nothing can be compared.
+    values = np.where(np.isfinite(values), values, np.nan)
+    influences = np.where(np.isfinite(values)[..., None], influences, np.nan)
     of_examples = influences.mean(axis=1) * np.sqrt(num_examples / max(num_examples - 1, 1))
     covariance = of_examples @ of_examples.T
     if num_seeds > 1:

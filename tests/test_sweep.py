@@ -1,0 +1,251 @@
+"""Sweeps: each trial is the training that it would have been alone, and the tables are true."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import polars
+import pytest
+from flax import nnx
+
+import jbce
+from jbce import metrics, training
+
+pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
+
+SETTINGS = {"learning_rate": [0.01, 0.1], "gamma": [0.0, 2.0]}
+CHOICE = dict(epochs=3, batch_size=16, seeds=2, key=jax.random.key(1), progress=False)
+
+
+def make(rngs, learning_rate, gamma):
+    loss = functools.partial(jbce.sigmoid_focal_loss, gamma=gamma)
+    return training.Trial(
+        training.MLP(3, [4], rngs=rngs), optax.adam(learning_rate), lambda x, y: loss(x, y)
+    )
+
+
+def examples(seed, number=40, num_classes=None):
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(number, 3)).astype(np.float32)
+    noisy = features[:, 0] + random.normal(size=number)
+    if num_classes is None:
+        return features, (noisy > 0).astype(np.int32)
+    return features, np.digitize(noisy, [-0.5, 0.5]).astype(np.int32)
+
+
+DATA, JUDGED = examples(0), examples(1, 30)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **CHOICE)
+
+
+def test_a_trial_is_the_training_alone(swept):
+    """`fit` with the same first weights and order of examples gives the same model."""
+    rows = swept.trials.to_dicts()
+    assert [row["seed"] for row in rows] == [0, 1] * 4
+    for number in (0, 3, 7):
+        row = rows[number]
+        order = jax.random.fold_in(CHOICE["key"], row["seed"])
+        init, noise = jax.random.split(jax.random.fold_in(order, 0))
+        rngs = nnx.Rngs(params=init, default=noise)
+        trial = make(rngs, row["learning_rate"], row["gamma"])
+        alone = training.fit(
+            trial.model,
+            DATA,
+            loss=trial.loss,
+            optimizer=trial.optimizer,
+            epochs=3,
+            batch_size=16,
+            key=order,
+        )
+        found = swept.models(number)
+        for a, b in zip(
+            jax.tree.leaves(nnx.state(found)), jax.tree.leaves(nnx.state(alone.model)), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(row["training_loss"], alone.history.loss[-1], rtol=1e-5)
+        logits = found(jnp.asarray(JUDGED[0]))
+        np.testing.assert_allclose(swept.logits[number], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_metrics_are_those_of_the_logits(swept):
+    for row, logits in zip(swept.trials.to_dicts(), swept.logits, strict=True):
+        for metric in (metrics.log_loss, metrics.brier_score, metrics.accuracy, metrics.roc_auc):
+            np.testing.assert_allclose(
+                row[metric.__name__], metric(jnp.asarray(logits), JUDGED[1]), rtol=1e-5
+            )
+        losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, logits, -logits))
+        error = losses.std(ddof=0) / np.sqrt(len(losses))
+        np.testing.assert_allclose(row["log_loss.standard_error"], error, rtol=1e-3)
+
+
+def test_settings_are_means_over_seeds_best_first(swept):
+    summary = swept.settings
+    losses = summary["log_loss"].to_numpy()
+    assert (np.diff(losses) >= 0).all()
+    means = swept.trials.group_by("learning_rate", "gamma").agg(polars.col("log_loss").mean())
+    joined = summary.join(means, on=["learning_rate", "gamma"], suffix=".mean")
+    np.testing.assert_allclose(joined["log_loss"], joined["log_loss.mean"], rtol=1e-6)
+    np.testing.assert_allclose(summary["log_loss.difference"], losses - losses[0], atol=1e-7)
+    assert summary["log_loss.p_value"][0] == 1
+    assert (summary["log_loss.low"] <= summary["log_loss.difference"]).all()
+    assert (summary["log_loss.difference"] <= summary["log_loss.high"]).all()
+
+
+def test_the_interval_of_a_difference_is_of_examples_and_seeds(swept):
+    """By the definition, in float64 numpy, of the first and the last setting."""
+    logits = swept.logits.astype(np.float64).reshape(4, 2, -1)
+    losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, logits, -logits))
+    order = np.argsort(losses.mean((1, 2)))
+    differences = losses[order[-1]] - losses[order[0]]  # [seeds, examples]
+    variance = differences.mean(0).var(ddof=1) / 30 + differences.mean(1).var(ddof=1) / 2
+    row = swept.settings.to_dicts()[-1]
+    reach = (row["log_loss.high"] - row["log_loss.low"]) / 2
+    from scipy.stats import norm
+
+    quantile = norm.ppf(1 - 0.05 / (2 * 6))  # six pairs of settings
+    np.testing.assert_allclose(reach, quantile * np.sqrt(variance), rtol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5])
+def test_chunks_change_nothing(swept, chunk):
+    again = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, chunk=chunk, **CHOICE)
+    np.testing.assert_allclose(again.logits, swept.logits, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_no_float_makes_a_program_of_its_own():
+    traces = []
+
+    def several(rngs, width, learning_rate):
+        traces.append(width)
+        return training.Trial(training.MLP(3, [width], 3, rngs=rngs), optax.sgd(learning_rate))
+
+    data = examples(2, num_classes=3)
+    result = training.sweep(
+        several,
+        [
+            {"width": 4, "learning_rate": 0.1},
+            {"width": 2, "learning_rate": 0.1},
+            {"width": 4, "learning_rate": 0.3},
+        ],
+        data=data,
+        validation=data,
+        metrics=[metrics.accuracy],
+        **CHOICE,
+    )
+    assert result.trials["width"].to_list() == [4, 4, 2, 2, 4, 4]
+    shapes = [result.models(number).hidden[0].kernel.shape for number in range(6)]
+    assert shapes == [(3, 4), (3, 4), (3, 2), (3, 2), (3, 4), (3, 4)]
+    assert result.settings["accuracy"].is_sorted(descending=True)
+    before = len(traces)
+    training.sweep(
+        several,
+        {"width": [4], "learning_rate": [0.2, 0.5]},
+        data=data,
+        validation=data,
+        metrics=[metrics.accuracy],
+        **CHOICE,
+    )
+    assert len(traces) == before + 1  # the check alone: the program is there
+
+
+def test_patience_keeps_the_best_epoch():
+    """A rate far too large: the validation loss is least at the start of the training."""
+    result = training.sweep(
+        make,
+        {"learning_rate": [0.01, 3.0], "gamma": [0.0]},
+        data=DATA,
+        validation=JUDGED,
+        patience=20,
+        **CHOICE | {"epochs": 20},
+    )
+    for number, row in enumerate(result.trials.to_dicts()):
+        losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, 1, -1) * result.logits[number])
+        np.testing.assert_allclose(row["log_loss"], losses.mean(), rtol=1e-5)
+        assert 1 <= row["best_epoch"] <= row["epochs"] == 20
+    assert result.trials["best_epoch"].min() < 20
+
+
+def test_a_trial_that_diverges_disturbs_no_other(swept):
+    rates = [0.01, 1e38, 0.1]
+    with jax.debug_nans(False):
+        result = training.sweep(
+            make,
+            {"learning_rate": rates, "gamma": [0.0, 2.0]},
+            data=DATA,
+            validation=JUDGED,
+            **CHOICE,
+        )
+    diverged = result.trials.filter(polars.col("learning_rate") == 1e38)["diverged"]
+    assert diverged.all() and result.trials["diverged"].sum() == 4
+    kept = [0, 1, 2, 3, 8, 9, 10, 11]
+    np.testing.assert_allclose(result.logits[kept], swept.logits, rtol=1e-4, atol=1e-6)
+
+
+def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monkeypatch):
+    from jbce.training import _sweep_program
+
+    choice = CHOICE | {"chunk": 2, "folder": tmp_path / "sweep"}
+    trained, run = [], _sweep_program.Runner.run
+
+    def dies(self, program, part):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(part.name)
+        return run(self, program, part)
+
+    monkeypatch.setattr(_sweep_program.Runner, "run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice)
+    (tmp_path / "sweep" / f"trials-{trained[0]}.safetensors").write_bytes(b"torn")
+    trained[:] = trained[:1]
+    monkeypatch.setattr(
+        _sweep_program.Runner, "run", lambda *a: (trained.append(a[-1].name), run(*a))[1]
+    )
+    result = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice)
+    assert len(trained) == 1 + 2 and trained[1] == trained[0]  # the torn one, and the missing one
+    np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
+    for other in ({"epochs": 4}, {"key": jax.random.key(2)}):
+        with pytest.raises(ValueError, match=f"another sweep, with other {next(iter(other))}"):
+            training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice | other)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds notes\.txt"):
+        training.sweep(
+            make, SETTINGS, data=DATA, validation=JUDGED, **choice | {"folder": tmp_path}
+        )
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_memory_is_foreseen(swept):
+    with pytest.raises(MemoryError, match=r"chunk of 8 trials needs [\d,]+ bytes.*chunk=\d+ would"):
+        training.sweep(
+            make, SETTINGS, data=DATA, validation=JUDGED, chunk=8, memory=12_000, **CHOICE
+        )
+    with pytest.raises(MemoryError, match=r"One trial alone needs [\d,]+ bytes, but 100 may"):
+        training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, memory=100, **CHOICE)
+    small = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, memory=12_000, **CHOICE)
+    np.testing.assert_allclose(small.logits, swept.logits, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"settings": {}}, TypeError, "missing"),
+        ({"settings": []}, ValueError, "`settings` must hold"),
+        ({"settings": [{"a": 1}, {"b": 1}]}, ValueError, r"\['a'\] and \['b'\]"),
+        ({"seeds": 0}, ValueError, "`seeds`"),
+        ({"epochs": 0}, ValueError, "`epochs`"),
+        ({"make": lambda rngs, **_: None}, TypeError, "a NoneType came"),
+        ({"data": (DATA[0], DATA[1][:5])}, ValueError, r"int32\[5\]"),
+        ({"data": (DATA[0][:, :2], DATA[1])}, TypeError, "dot_general"),
+    ],
+)
+def test_bad_input_is_named_and_shown(change, error, says):
+    choice = CHOICE | {"make": make, "settings": SETTINGS, "data": DATA} | change
+    with pytest.raises(error, match=says):
+        training.sweep(choice.pop("make"), choice.pop("settings"), validation=JUDGED, **choice)
