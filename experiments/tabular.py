@@ -136,6 +136,7 @@ class Config:
     hidden_sizes: tuple[int, ...] = (32, 128)
     """Widths of two hidden layers; a program each."""
     learning_rates: tuple[float, ...] = (0.003, 0.01)
+    """Of AdamW."""
     weight_decays: tuple[float, ...] = (0.01, 0.3, 3.0)
     """Of AdamW, times the learning rate."""
     smoothings: tuple[float, ...] = (0.0, 0.02)
@@ -143,6 +144,7 @@ class Config:
     num_steps: int = 400
     """Of training, about."""
     batch_size: int = 64
+    """Examples in each step."""
     max_rows: int = 3000
     """Of a set, for all models."""
     models: str = ""

@@ -36,6 +36,11 @@ SMALLEST = {
         *("--memory-batch-size", "4"),
     ],
     "soft_labels": ["--num-folds", "2", "--num-epochs", "1", "--hidden-size", "2"],
+    "survival": ["--kills", "20", "--epochs", "20", "--hidden-size", "4"],
+    "tabular": [
+        *("--only", "wine", "--num-folds", "2", "--num-inner-folds", "2", "--num-steps", "4"),
+        *("--hidden-sizes", "4", "--smoothings", "0.0", "--weight-decays", "0.1"),
+    ],
     "worked_example": [],
 }
 NEEDS_DATA = {"soft_labels"}
@@ -136,7 +141,7 @@ def test_every_setting_is_explained(name, capsys):
     for field in dataclasses.fields(module.Config):
         option = field.name.replace("_", "-")
         # "--size INT Of what.", "--data {this,that} Which.", or "--write, --no-write Whether to."
-        shown = rf"--{option} (\w+|\{{[\w,]+\}}) [A-Z]|--no-{option} [A-Z]"
+        shown = rf"--{option} (\w+|\{{[\w,]+\}}|\[\w+ \[\w+ \.+\]\]) [A-Z]|--no-{option} [A-Z]"
         assert re.search(shown, text), field.name
     assert module.Config.__dataclass_params__.frozen
 
@@ -500,6 +505,27 @@ def test_malignant_is_class_one():
 
     data = load()
     assert data.features.shape == (569, 30) and data.labels.sum() == 212
+
+
+@pytest.mark.jax_defaults
+@of("survival")
+def test_runs_that_are_killed_end_as_one_that_was_not(result):
+    rows = rows_of(result.folder)
+    assert rows["kills"] >= 20
+    assert rows["bitwise_equal_runs"] == rows["finished_runs"] >= 1
+    assert rows["status_after_sigterm"] == 143 and rows["bitwise_equal_after_sigterm"] == 1
+    assert rows["bitwise_equal_after_a_torn_checkpoint"] == 1
+    assert rows["status_of_another_run"] == 1
+    assert "whose batch_size is 32 instead of 16" in " ".join(result.text.split())
+
+
+@pytest.mark.jax_defaults
+@of("tabular")
+def test_networks_on_tables_are_saved_to_the_bit(result):
+    rows = rows_of(result.folder)
+    assert rows["sets"] == 1 and rows["saved_models"] == 4
+    assert rows["saved_models_with_bitwise_equal_logits"] == 4
+    assert 0 < rows["log_loss.wine.networks"] < 3
 
 
 @pytest.mark.jax_defaults

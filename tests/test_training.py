@@ -1,6 +1,8 @@
 """Training: the steps are gradient descent's, every example counts once, and compiling is once."""
 
+import functools
 import io
+import json
 import subprocess
 import sys
 
@@ -9,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pyarrow
+import pyarrow.parquet
 import pytest
 import scipy.special
 from flax import nnx
 
 import jbce
 from jbce import training
-from jbce.training._loop import Recipe, default_loss, initial_state, mean_of, run_epochs
+from jbce.training._loop import Recipe, default_loss, initial_state, mean_of, order_of, run_epochs
 
 pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
 
@@ -349,10 +353,316 @@ def test_progress_shows_on_a_terminal_only(key, monkeypatch, terminal, progress)
     assert f"loss {history.loss[-1]:.4g}" in shown
 
 
+# Weights, parts of batches, 16 bits
+
+
+def test_what_has_weight_0_may_hold_anything(key):
+    features, labels = examples(key)
+    weights = jnp.arange(23) % 3
+    spoilt = jnp.where((weights == 0)[:, None], jnp.nan, features)
+    choice = {"batch_size": 5, "weights": weights}
+    wanted = fit(logistic(), features, labels, **choice)
+    found = fit(logistic(), spoilt, labels, **choice)
+    chex.assert_trees_all_equal(params_of(found.model), params_of(wanted.model))
+    np.testing.assert_array_equal(found.history.loss, wanted.history.loss)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 100])
+def test_parts_of_a_batch_are_the_batch(key, accumulate):
+    """Parts of unequal weight: the mean of their means is another number."""
+    features, labels = examples(key, 3)
+    choice = {"batch_size": 10, "weights": jnp.arange(23.0) ** 2}
+    whole = fit(logistic(3), features, labels, **choice)
+    parts = fit(logistic(3), features, labels, accumulate=accumulate, **choice)
+    chex.assert_trees_all_close(params_of(parts.model), params_of(whole.model), rtol=1e-5)
+    np.testing.assert_allclose(parts.history.loss, whole.history.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("kind", ["logistic", "MLP", "CNN"])
+def test_models_compute_in_16_bits_and_keep_32(key, kind, dtype):
+    features = jax.random.normal(key, [23, 6, 6, 3])
+    rngs = nnx.Rngs(0)
+    if kind == "CNN":
+        model = training.CNN(3, [4, 8], rngs=rngs, dtype=dtype)
+        narrow = training.CNN(3, [4, 8], rngs=nnx.Rngs(0))
+    else:
+        features = features.reshape(23, -1)
+        model = training.MLP(108, [4] * (kind == "MLP"), rngs=rngs, dtype=dtype)
+        narrow = training.MLP(108, [4] * (kind == "MLP"), rngs=nnx.Rngs(0))
+    logits = model(features)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, narrow(features), atol=0.1)
+    assert not np.array_equal(logits, narrow(features))
+    labels = jnp.arange(23) % 2
+    fitted, history, _ = fit(model, features, labels, loss_scale=2.0**10, epochs=6)
+    assert all(leaf.dtype == jnp.float32 for leaf in params_of(fitted))
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_a_loss_scale_that_overflows_is_halved(key):
+    """At 2**40 no float16 gradient is finite: steps are left out until it fits."""
+    features, labels = examples(key)
+    model = training.MLP(3, [4], rngs=nnx.Rngs(0), dtype=jnp.float16)
+    _, history, _ = fit(model, features, labels, loss_scale=2.0**40, epochs=40)
+    moved = np.flatnonzero(np.diff(history.loss))
+    assert 10 < moved[0] < 35 and history.loss[-1] < history.loss[0]
+
+
+def test_small_gradients_survive_in_float16_with_a_scale():
+    """Examples of weight 1e-7 beside one of weight 1 without a gradient."""
+    features = jnp.array([[0.0], [1.0]])
+    model = training.MLP(1, [1], rngs=nnx.Rngs(0), dtype=jnp.float16, activation=jnp.tanh)
+    choice = {"weights": jnp.array([1.0, 1e-8]), "epochs": 1, "optimizer": optax.sgd(1e8)}
+    labels = jnp.array([0, 1])
+    kernels = [
+        fit(model, features, labels, loss_scale=scale, **choice).model.hidden[0].kernel[...]
+        for scale in (None, 2.0**15)
+    ]
+    start = model.hidden[0].kernel[...]
+    assert np.array_equal(kernels[0], start) and not np.array_equal(kernels[1], start)
+
+
+# Validation
+
+
+def test_validation_is_judged_after_every_epoch_and_patience_ends(key):
+    """Labels that are noise: validation is best early, whatever the training loss does."""
+    features = jax.random.normal(key, [60, 20])
+    labels = jax.random.bernoulli(jax.random.key(5), 0.5, [60]).astype(jnp.int32)
+    judged = (features[40:], labels[40:])
+    choice = {"epochs": 50, "optimizer": optax.adam(0.1), "validation": judged}
+    model = training.LogisticRegression(20, rngs=nnx.Rngs(0))
+    last = fit(model, features[:40], labels[:40], **choice)
+    assert last.best_epoch is None and last.history.validation.shape == (50,)
+    best = fit(model, features[:40], labels[:40], patience=4, **choice)
+    number = best.history.validation.shape[0]
+    assert number < 50 and best.best_epoch == number - 4
+    np.testing.assert_array_equal(best.history.validation, last.history.validation[:number])
+    assert int(np.argmin(best.history.validation)) == best.best_epoch - 1
+    for result, epoch in ((last, 50), (best, best.best_epoch)):
+        score = jbce.metrics.log_loss(result.model(judged[0]), judged[1])
+        np.testing.assert_allclose(score, last.history.validation[epoch - 1], rtol=1e-5)
+
+
+def test_the_score_is_proper_whatever_the_loss(key):
+    features, labels = examples(key)
+    judged = (features, labels, jnp.arange(23) % 3)
+    model = logistic()
+    focal = functools.partial(jbce.sigmoid_focal_loss, gamma=2.0)
+    for choice, wanted in (
+        ({}, jbce.metrics.log_loss),
+        ({"score": jbce.metrics.brier_score}, jbce.metrics.brier_score),
+    ):
+        fitted, history, _ = fit(
+            model, features, labels, loss=focal, validation=judged, epochs=2, **choice
+        )
+        value = wanted(fitted(features), labels, weights=judged[2])
+        np.testing.assert_allclose(history.validation[-1], value, rtol=1e-5)
+    soft = jax.nn.one_hot(labels, 2)
+    fitted, history, _ = fit(
+        logistic(2), features, soft, loss=jbce.softmax_cross_entropy, validation=(features, soft)
+    )
+    value = jnp.mean(jbce.softmax_cross_entropy(fitted(features), soft))
+    np.testing.assert_allclose(history.validation[-1], value, rtol=1e-5)
+
+
+def test_dropout_learns_and_is_judged_settled(key):
+    features, labels = examples(key)
+    model = training.MLP(3, [8], rngs=nnx.Rngs(0), dropout=0.5)
+    result = fit(model, features, labels, validation=(features, labels), epochs=1, batch_size=600)
+    settled = nnx.clone(result.model)
+    settled.eval()
+    value = jbce.metrics.log_loss(settled(features), labels)
+    np.testing.assert_allclose(result.history.validation[-1], value, rtol=1e-5)
+    assert not np.array_equal(result.model(features), settled(features))  # in the mode handed in
+
+
+# What is not finite is found
+
+
+def _root(logits, labels):
+    """A loss whose gradient, and nothing else, is infinite at a logit of 0."""
+    return jnp.sqrt(jnp.abs(logits * labels))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_example_of_a_loss_or_a_gradient_that_is_not_finite_is_named(accumulate):
+    features = jnp.ones([10, 1])
+    model = training.LogisticRegression(1, rngs=nnx.Rngs(0))
+    choice = {"batch_size": 4, "accumulate": accumulate, "optimizer": STANDING_STILL}
+    order = order_of(jax.random.key(7), 0, 10)
+    step = int(np.flatnonzero(np.asarray(order) == 6)[0]) // 4
+    with pytest.raises(training.DivergenceError, match="The loss of example 6 is not finite") as it:
+        fit(model, features.at[6].set(jnp.inf), jnp.ones(10), loss=_root, **choice)
+    assert (it.value.example, it.value.step) == (6, step)
+    with pytest.raises(training.DivergenceError, match="example 6 is finite, but its grad") as it:
+        fit(model, features.at[6].set(0.0), jnp.ones(10), loss=_root, **choice)
+    assert (it.value.example, it.value.step) == (6, step)
+    assert all(np.isfinite(leaf).all() for leaf in params_of(it.value.result.model))
+
+
+# Callbacks
+
+
+def test_callbacks_see_every_epoch_and_may_end_the_run(key):
+    features, labels = examples(key)
+    reports = []
+    result = fit(
+        logistic(),
+        features,
+        labels,
+        epochs=250,
+        callbacks=[reports.append, lambda report: report.epoch >= 9],
+    )
+    assert [row["epoch"] for report in reports for row in report.rows] == [*range(1, 10)]
+    np.testing.assert_array_equal(
+        np.float32([row["loss"] for report in reports for row in report.rows]), result.history.loss
+    )
+    chex.assert_trees_all_equal(params_of(reports[-1].model()), params_of(result.model))
+    assert all(report.examples_per_second > 0 for report in reports)
+
+
+def test_a_log_of_another_run_is_kept(key, tmp_path):
+    path = tmp_path / "log.jsonl"
+    for _ in range(3):
+        fit(logistic(), *examples(key), callbacks=[training.JSONLines(path)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.jsonl", "log.jsonl.1", "log.jsonl.2"]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[0]["validation"] is None
+
+
+# Files
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_files_give_every_example_once_per_epoch(kind, tmp_path):
+    """As in memory: each example has a feature of its own, and a loss linear in it."""
+    labels = np.arange(1.0, 15, dtype=np.float32)
+    eye = np.eye(14, dtype=np.float32)
+    columns = [f"x{number}" for number in range(14)]
+    for first in (0, 8):
+        part = slice(first, first + 8)
+        if kind == "npz":
+            np.savez(tmp_path / f"{first}.npz", x=eye[part], y=labels[part])
+            continue
+        table = pyarrow.table({**dict(zip(columns, eye[part].T, strict=True)), "y": labels[part]})
+        pyarrow.parquet.write_table(table, tmp_path / f"{first}.parquet", row_group_size=3)
+    chosen = "x" if kind == "npz" else columns
+    files = training.Files(tmp_path, features=chosen, labels="y", shuffle_rows=4)
+    assert files.num_examples == 14
+    model = logistic(num_features=14)
+    choice = dict(loss=_minus_product, optimizer=optax.sgd(1.0), key=jax.random.key(3))
+    fitted, history, _ = training.fit(model, files, epochs=3, batch_size=1, **choice)
+    kernel = (fitted.output.kernel[...] - model.output.kernel[...])[:, 0]
+    np.testing.assert_allclose(kernel, 3 * labels, rtol=1e-5)
+    assert history.loss.shape == (3,)
+    orders = [
+        np.concatenate([indices for _, indices in files.batches([1], epoch, 4)])
+        for epoch in range(2)
+    ]
+    assert not np.array_equal(*orders)
+    late = [indices for _, indices in files.batches([1], 0, 4, first=2)]
+    np.testing.assert_array_equal(np.concatenate(late), orders[0][8:])
+
+
+def test_files_learn_what_memory_learns(tmp_path, key):
+    """One batch of all: the same steps, but for the order of a sum."""
+    features, labels = (np.asarray(a) for a in examples(key))
+    weights = np.arange(23) % 3
+    np.savez(tmp_path / "all.npz", x=features, y=labels, w=weights)
+    files = training.Files(tmp_path, features="x", labels="y", weights="w")
+    judged = (features, labels)
+    choice = {"epochs": 4, "optimizer": HALF_STEPS, "key": key, "validation": judged}
+    wanted = training.fit(logistic(), (features, labels, weights), **choice)
+    found = training.fit(logistic(), files, batch_size=23, **choice)
+    chex.assert_trees_all_close(params_of(found.model), params_of(wanted.model), rtol=1e-5)
+    chex.assert_trees_all_close(found.history, wanted.history, rtol=1e-5)
+
+
+def test_bad_files_are_named(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.full([6, 3], np.nan, np.float32), y=np.arange(6) % 2)
+    for choice, error, says in (
+        ({"features": "z", "labels": "y"}, ValueError, "has no 'z'; it has x, y"),
+        ({"features": ["x", "y"], "labels": "y"}, ValueError, "one array"),
+        ({"features": "x", "labels": "y", "shuffle_rows": 0}, ValueError, "`shuffle_rows`"),
+    ):
+        with pytest.raises(error, match=says):
+            training.Files([path], **choice)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        training.Files(tmp_path / "nowhere", features="x", labels="y")
+    files = training.Files([path], features="x", labels="y")
+    with pytest.raises(ValueError, match="`batch_size` is needed"):
+        training.fit(logistic(), files, epochs=1, key=jax.random.key(0))
+    with pytest.raises(training.DivergenceError, match=r"row \d of .*a\.npz is not finite"):
+        training.fit(logistic(), files, epochs=1, batch_size=2, key=jax.random.key(0))
+
+
+# Saved models
+
+
+MODELS = {
+    "logistic": lambda: training.LogisticRegression(4, 3, rngs=nnx.Rngs(1)),
+    "MLP": lambda: training.MLP(
+        4, [5, 3], rngs=nnx.Rngs(1), activation=jnp.tanh, dropout=0.1, dtype=jnp.bfloat16
+    ),
+    "CNN": lambda: training.CNN(4, [3], 2, rngs=nnx.Rngs(1), activation=nnx.gelu),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_gives_the_same_logits(name, tmp_path, key):
+    model = MODELS[name]()
+    model.eval()
+    path = tmp_path / "model.safetensors"
+    training.save_model(path, model)
+    features = jax.random.normal(key, [6, 7, 7, 4])
+    for again in (training.load_model(path), training.load_model(path, MODELS[name]())):
+        assert type(again) is type(model) and again.description == model.description
+        again.eval()
+        np.testing.assert_array_equal(again(features), model(features))
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        training.save_model(path, model)
+    training.save_model(path, model, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_file_that_is_not_the_model_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    training.save_model(path, MODELS["MLP"]())
+    with pytest.raises(ValueError, match=r"another architecture \(MLP\)"):
+        training.load_model(path, training.MLP(4, [6, 3], rngs=nnx.Rngs(0)))
+    content = path.read_bytes()
+    for damaged in (content[:-3], b"", content.replace(b"jbce.training", b"jbce.trainind")):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is not a model of jbce"):
+            training.load_model(path)
+    path.write_bytes(content.replace(b'\\"MLP\\"', b'\\"MLQ\\"'))
+    with pytest.raises(ValueError, match="no model of jbce"):
+        training.load_model(path)
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        training.save_model(tmp_path / "model.pickle", MODELS["MLP"]())
+    with pytest.raises(FileNotFoundError):
+        training.load_model(tmp_path / "none.safetensors")
+
+
 # Bad input
 
 THREE = jnp.zeros([3, 2])
+ALL_ONES = jnp.ones(3, jnp.int32)
 BAD = {
+    "constant labels": ((THREE, ALL_ONES), {}, ["All 3 labels are 1"]),
+    "too few": ((THREE, jnp.arange(3)), {"model": 4}, ["3 examples cannot teach 4 classes"]),
+    "negative weight": ((THREE, jnp.zeros(3)), {"weights": -jnp.ones(3)}, ["`weights`", "-1"]),
+    "patience": ((THREE, jnp.zeros(3)), {"patience": 2}, ["`patience`", "`validation`"]),
+    "accumulate": ((THREE, jnp.zeros(3)), {"accumulate": 0}, ["`accumulate`", "0"]),
+    "loss_scale": ((THREE, jnp.zeros(3)), {"loss_scale": 0.0}, ["`loss_scale`", "0.0"]),
+    "validation": (
+        (THREE, jnp.zeros(3)),
+        {"validation": (THREE, jnp.zeros(2))},
+        ["`validation labels`", "float32[2]"],
+    ),
     "lengths": ((THREE, jnp.zeros(4)), {}, ["float32[3,2]", "float32[4]"]),
     "no examples": ((jnp.zeros([0, 2]), jnp.zeros(0)), {}, ["float32[0,2]"]),
     "weights": ((THREE, jnp.zeros(3)), {"weights": jnp.ones(2)}, ["float32[2]", "float32[3,2]"]),
@@ -370,8 +680,9 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named_and_shown(case, unchecked_signatures):
     data, choice, shown = BAD[case]
+    num_classes = choice.get("model")
     with pytest.raises(ValueError) as raised:
-        fit(logistic(num_features=2), *data, **choice)
+        fit(logistic(num_classes, 2), *data, **{k: v for k, v in choice.items() if k != "model"})
     assert all(words in str(raised.value) for words in shown), raised.value
 
 
@@ -384,7 +695,7 @@ def test_a_missing_package_names_the_extra():
     program = """
 import sys
 sys.stderr.isatty = lambda: True
-for package in ("rich", "optax", "flax"):
+for package in ("rich", "flax", "optax"):
     for name in [name for name in sys.modules if name.split(".")[0] in ("jbce", package)]:
         del sys.modules[name]
     sys.modules[package] = None
@@ -394,13 +705,14 @@ for package in ("rich", "optax", "flax"):
             pass
     except ImportError as error:
         print(error)
+    del sys.modules[package]
 """
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     assert printed.splitlines() == [
         f"jbce.training needs {package}, which comes with the extra: pip install 'jbce[training]'"
-        for package in ("rich", "optax", "flax")
+        for package in ("rich", "flax", "optax")
     ]
 
 

@@ -146,17 +146,22 @@ def at_least_one(name: str, value: int) -> int:
 
 
 def take(data: Data, indices: Array, exists: Array) -> Data:
-    """The examples of those numbers; where none exists, zeros of weight 0."""
+    """The examples of those numbers; where none exists, weight 0."""
     chosen = jax.tree.map(lambda leaf: leaf[indices], data)
     return chosen._replace(weights=jnp.where(exists, chosen.weights, 0))
 
 
 def without_the_uncounted(data: Data) -> Data:
-    """Zeros where the weight is 0, so that what stands there has no part in anything."""
+    """The first example that counts where the weight is 0: what stood there has no part in it.
+
+    (Zeros might be where a model or a loss has no derivative.)
+    """
     counts: Any = data.weights != 0
+    first, some = jnp.argmax(counts), jnp.any(counts)
 
     def cleared(leaf: Array) -> Array:
         kept = counts.reshape(counts.shape + (1,) * (leaf.ndim - 1))
-        return jnp.where(kept, leaf, jnp.zeros_like(leaf))
+        return jnp.where(kept, leaf, jnp.where(some, leaf[first], jnp.zeros_like(leaf[0])))
 
-    return jax.tree.map(cleared, data)
+    weights = data.weights
+    return jax.tree.map(cleared, data)._replace(weights=weights)

@@ -86,8 +86,8 @@ def fit(
         epochs: how often every example is used, ≥ 1.
         batch_size: examples per step, ≥ 1; None: all. Each epoch shuffles the examples; the last
             batch is smaller where `batch_size` does not divide their number, so that every example
-            is used once per epoch. (Its missing places are zeros of weight 0, which a model that
-            mixes examples, as batch normalisation does, still sees.)
+            is used once per epoch. (Its missing places are copies of an example, of weight 0, which
+            a model that mixes examples, as batch normalisation does, still sees.)
         accumulate: parts into which a batch is cut, one after the other, to save memory; the
             gradient is still Σ w·∇loss / Σ w of the whole batch.
         key: a JAX random key, for the order of the examples.
