@@ -1,6 +1,7 @@
 """Losses of arrays that are spread over devices, in processes of their own with 8 of them."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -202,13 +203,68 @@ for axis_type, put in meshes():
 """
 
 
+FIT = """
+import optax
+from flax import nnx
+from jbce import training
+
+random = np.random.default_rng(0)
+features = random.normal(size=(50, 6)).astype("f4")
+labels = random.integers(0, 8, 50).astype("i4")
+choice = dict(epochs=4, batch_size=16, key=jax.random.key(1), optimizer=optax.adam(0.1))
+choice |= dict(validation=(features, labels), patience=4)
+
+def fit(model_of=8, **more):
+    model = training.MLP(6, [4], model_of, rngs=nnx.Rngs(0))
+    return training.fit(model, (features, labels), **choice, **more)
+
+def leaves(result):
+    return jax.tree.leaves(nnx.state(result.model, nnx.Param)) + [*result.history]
+
+alone = leaves(fit())
+spread = {"output.kernel": P(None, "classes"), "output.bias": P("classes")}
+for shape, partition in (((8, 1), None), ((2, 4), spread)):
+    mesh = jax.make_mesh(shape, ("data", "classes"))
+    found = fit(mesh=mesh, partition=partition)
+    kernel = found.model.output.kernel[...]
+    assert len(kernel.sharding.device_set) == 8
+    assert kernel.addressable_shards[0].data.shape == (4, 8 // (shape[1] if partition else 1))
+    for a, b in zip(leaves(found), alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+for wrong, says in (
+    (dict(partition=spread), "none came"),
+    (dict(mesh=jax.make_mesh((8,), ("model",))), "axis `data`"),
+    (dict(mesh=mesh, partition={"kernel": P()}), "output.kernel"),
+):
+    try:
+        fit(**wrong)
+    except ValueError as error:
+        assert says in str(error), error
+    else:
+        raise AssertionError(says)
+
+def make(rngs, learning_rate):
+    return training.Trial(training.MLP(6, [4], 8, rngs=rngs), optax.adam(learning_rate))
+
+swept = [
+    training.sweep(
+        make, {"learning_rate": [0.01, 0.02, 0.05, 0.1]}, seeds=2, data=(features, labels),
+        validation=(features, labels), epochs=2, batch_size=16, key=jax.random.key(0),
+        devices=devices,
+    ).logits
+    for devices in (None, jax.devices()[:4])
+]
+np.testing.assert_allclose(*swept, rtol=1e-4, atol=1e-5)
+"""
+
+
 def environment(devices):
     flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     return os.environ | flags | {"JAX_PLATFORMS": "cpu"}
 
 
 @pytest.mark.parametrize(
-    "program", [BATCHES, CLASSES, LINEAR], ids=["batches", "classes", "linear"]
+    "program", [BATCHES, CLASSES, LINEAR, FIT], ids=["batches", "classes", "linear", "fit"]
 )
 def test_spread_over_eight_devices(program):
     found = subprocess.run(
@@ -263,13 +319,14 @@ print("equal")
 """
 
 
-def test_two_processes_are_as_one():
+def pair(program, *arguments):
+    """Two processes that know of each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    processes = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES, port, str(process)],
+            [sys.executable, "-c", program, port, str(process), *arguments],
             env=environment(2),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -277,6 +334,66 @@ def test_two_processes_are_as_one():
         )
         for process in range(2)
     ]
-    for process in processes:
+
+
+def test_two_processes_are_as_one():
+    for process in pair(TWO_PROCESSES):
         output, error = process.communicate(timeout=300)
         assert output.split()[-1:] == ["equal"], error
+
+
+FIT_OF_TWO = """
+import os, signal, sys
+import jax, numpy as np
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+port, process, folder, dies = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "dies"
+import optax
+from flax import nnx
+from jbce import training
+
+random = np.random.default_rng(0)
+features = random.normal(size=(50, 6)).astype("f4")
+labels = random.integers(0, 8, 50).astype("i4")
+
+def fit(**more):
+    return training.fit(
+        training.MLP(6, [4], 8, rngs=nnx.Rngs(0)), (features, labels), epochs=5, batch_size=16,
+        key=jax.random.key(1), optimizer=optax.adam(0.1), **more,
+    )
+
+def leaves(result):
+    return [*jax.tree.leaves(nnx.state(result.model, nnx.Param)), result.history.loss]
+
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+alone = [np.asarray(leaf) for leaf in leaves(fit())]
+first = []
+
+def die(report):
+    first.append(report.rows[0]["epoch"])
+    if dies and process == 1 and report.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+kept = training.Checkpoints(folder, seconds=0)
+try:
+    found = leaves(fit(mesh=jax.make_mesh((4,), ("data",)), checkpoints=kept, callbacks=[die]))
+except training.WorkerLostError as error:
+    print("lost:", error, flush=True)
+    os._exit(3)
+for a, b in zip(found, alone, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+print("equal", first[0])
+"""
+
+
+def test_a_fit_of_two_processes_survives_the_death_of_one(tmp_path):
+    """And is the one of a single process, to rounding."""
+    folder = str(tmp_path / "run")
+    left, dead = pair(FIT_OF_TWO, folder, "dies")
+    dead.communicate(timeout=200)
+    assert dead.returncode == -signal.SIGKILL
+    output, error = left.communicate(timeout=60)
+    assert left.returncode == 3 and "Process 0 of 2" in output, error
+    assert "Start all processes again" in output
+    for process in pair(FIT_OF_TWO, folder, "lives"):
+        output, error = process.communicate(timeout=300)
+        assert output.split()[-2:] == ["equal", "3"], error

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ._extra import extra
 from ._loop import Recipe, State
@@ -38,6 +38,10 @@ class Devices:
                 f"`mesh` must have an axis `{AXIS}`, over which batches are spread, but its axes "
                 f"are {', '.join(map(repr, mesh.axis_names))}; it may be of size 1."
             )
+        if mesh is not None:
+            # The compiler spreads the steps; a mesh of explicit axes would ask the model to.
+            automatic = (AxisType.Auto,) * len(mesh.axis_names)
+            mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
         self.mesh, self.partition = mesh, dict(partition or {})
 
     @property
