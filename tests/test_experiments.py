@@ -31,7 +31,7 @@ SMALLEST = {
     "drop_in": ["--num-epochs", "2", "--hidden-size", "4"],
     "gradient_checkers": ["--only", "relu"],
     "language_model": [
-        *("--num-steps", "3", "--vocabulary", "300", "--width", "8", "--num-layers", "1"),
+        *("--num-steps", "2", "--vocabulary", "300", "--width", "8", "--num-layers", "1"),
         *("--context", "8", "--batch-size", "2", "--max-characters", "9000"),
         *("--memory-batch-size", "4"),
     ],
@@ -341,7 +341,15 @@ def test_every_suite_is_listed(capsys):
 @pytest.mark.jax_defaults
 def test_the_losses_are_timed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # PyTorch compiles too long
-    monkeypatch.setattr("experiments.benchmarks.losses.CATEGORICAL_SHAPES", ((65_536, 10),))
+    from experiments.benchmarks import losses as suite
+
+    monkeypatch.setattr(suite, "CATEGORICAL_SHAPES", ((65_536, 10),))
+    monkeypatch.setattr(suite, "BINARY_GOALS", {"int32": suite.BINARY_GOALS["int32"]})
+    few = {
+        name: lambda classes, of=of: dict([*of(classes).items()][:2])
+        for name, of in suite.VARIANTS.items()
+    }
+    monkeypatch.setattr(suite, "VARIANTS", few)
     sizes = ["--size", "1000", "--shrink", "65536", "--rounds", "1", "--mean-of", "1000"]
     assert main(["benchmark", "losses", *sizes, "--no-warm"], runs=tmp_path) == 0
     rows = json.loads((tmp_path / "benchmark" / "losses.json").read_text())["rows"]
