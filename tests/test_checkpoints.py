@@ -13,6 +13,7 @@ import optax
 import pytest
 from flax import nnx
 
+import jbce
 from jbce import training
 
 pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
@@ -126,6 +127,8 @@ FOREIGN = {
     "key": {"key": jax.random.key(4)},
     "model": {"model": training.MLP(3, [5], rngs=nnx.Rngs(0), dropout=0.2)},
     "optimizer": {"optimizer": optax.sgd(0.1)},
+    "steps": {"optimizer": optax.adam(0.04)},
+    "steps compute": {"loss": jbce.sigmoid_focal_loss},
 }
 
 

@@ -170,6 +170,34 @@ def test_patience_keeps_the_best_epoch():
     assert result.trials["best_epoch"].min() < 20
 
 
+def test_several_labels_per_example_are_one_example():
+    """Two copies of a label say no more than one: the same intervals."""
+
+    def twice(rngs, learning_rate):
+        return training.Trial(training.MLP(3, [], 2, rngs=rngs), optax.sgd(learning_rate))
+
+    def stacked(data):
+        return data[0], np.stack([data[1], data[1]], axis=-1)
+
+    result = training.sweep(
+        twice,
+        {"learning_rate": [0.1, 0.5]},
+        data=stacked(DATA),
+        validation=stacked(JUDGED),
+        metrics=[metrics.log_loss],
+        **CHOICE,
+    )
+    labels = np.stack([JUDGED[1]] * 2, axis=-1)
+    for row, logits in zip(result.trials.to_dicts(), result.logits, strict=True):
+        losses = np.logaddexp(0, -np.where(labels == 1, logits, -logits)).mean(-1)
+        np.testing.assert_allclose(row["log_loss"], losses.mean(), rtol=1e-5)
+        error = losses.std(ddof=0) / np.sqrt(len(losses))
+        np.testing.assert_allclose(row["log_loss.standard_error"], error, rtol=1e-3)
+    with pytest.raises(ValueError, match="`metrics` are needed"):
+        soft = (DATA[0], np.full([40, 2], 0.5, np.float32))
+        training.sweep(twice, {"learning_rate": [0.1]}, data=soft, validation=soft, **CHOICE)
+
+
 def test_a_trial_that_diverges_disturbs_no_other(swept):
     rates = [0.01, 1e38, 0.1]
     with jax.debug_nans(False):
@@ -239,6 +267,8 @@ def test_memory_is_foreseen(swept):
         ({"settings": []}, ValueError, "`settings` must hold"),
         ({"settings": [{"a": 1}, {"b": 1}]}, ValueError, r"\['a'\] and \['b'\]"),
         ({"seeds": 0}, ValueError, "`seeds`"),
+        ({"seeds": [1, 1]}, ValueError, r"`seeds` .* \[1, 1\]"),
+        ({"settings": {"seed": [1]}}, ValueError, "'seed'"),
         ({"epochs": 0}, ValueError, "`epochs`"),
         ({"make": lambda rngs, **_: None}, TypeError, "a NoneType came"),
         ({"data": (DATA[0], DATA[1][:5])}, ValueError, r"int32\[5\]"),

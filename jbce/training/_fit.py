@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import hashlib
+import re
 import signal
 import sys
 import threading
@@ -24,6 +26,7 @@ from ._files import Files
 from ._loop import History, Loss, Penalty, Recipe, Score, State, is_over, mean_of
 from ._loop import default_loss as _default_loss
 from ._loop import initial_state as _initial_state
+from ._loop import step as _step
 from ._passes import InMemory, Passes, Streamed
 from ._progress import progress_bar as _progress_bar
 from ._trouble import DivergenceError, explained
@@ -151,8 +154,9 @@ def fit(
     judged = None if validation is None else as_data("validation", validation)
     files = data if isinstance(data, Files) else None
     held = None if files is not None else as_data("data", data)
-    example = held if files is None else files.first()
+    example = files.first() if files is not None else held
     assert example is not None
+    example = jax.tree.map(lambda leaf: leaf[:1], example)
     logits = logits_of_one(model, example)
     if loss is None and held is not None:
         check_labels("data", logits, held, learnt=True)
@@ -161,7 +165,7 @@ def fit(
     if files is not None and batch_size is None:
         raise ValueError("`batch_size` is needed with files, which do not fit into one batch.")
 
-    num_examples = example.num_examples if files is None else files.num_examples
+    num_examples = (held or files).num_examples  # pyright: ignore[reportOptionalMemberAccess]
     devices = Devices(mesh, partition)
     chosen = _default_loss if loss is None else loss
     trained = _mode(model, "train")
@@ -190,7 +194,7 @@ def fit(
     run = _Run(recipe, passes, nnx.graphdef(model), devices, epochs, num_examples, state)
     with contextlib.ExitStack() as stack:
         if checkpoints is not None:
-            run.store = Store(checkpoints, _about(recipe, state, key, held, files, judged))
+            run.store = Store(checkpoints, _about(recipe, state, key, held, files, judged, example))
             run.seconds = checkpoints.seconds
             stack.callback(run.store.close)
             run.resume()
@@ -346,6 +350,7 @@ def _about(
     held: Data | None,
     files: Files | None,
     judged: Data | None,
+    example: Data,
 ) -> dict[str, Any]:
     """What makes a run this run, as text."""
 
@@ -366,5 +371,18 @@ def _about(
         "accumulate": recipe.accumulate,
         "patience": recipe.patience,
         "loss_scale": recipe.loss_scale,
-        "loss": getattr(recipe.loss, "__qualname__", type(recipe.loss).__qualname__),
+        "program": _program(recipe, state, example),
     }
+
+
+def _program(recipe: Recipe, state: State, example: Data) -> dict[str, str]:
+    """A fingerprint of what a step computes: of model, loss, penalty, optimizer and their numbers.
+
+    It is that of JAX's own text of the program, which another version may write otherwise.
+    """
+    number = jax.ShapeDtypeStruct([], jnp.int32)
+    indices = jax.ShapeDtypeStruct([1], jnp.int32)
+    alone = recipe._replace(sharding=None)
+    jaxpr = jax.make_jaxpr(_step, static_argnums=0)(alone, state, example, number, indices)
+    text = re.sub(r"\b0x[0-9a-f]+", "", str(jaxpr))
+    return {"jax": jax.__version__, "sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -17,6 +17,8 @@ from ._sweep_program import Device, Runner, Setting, Trial, programs
 from ._sweep_result import Outcome, SweepResult, result_of
 from ._sweep_store import SweepStore
 
+_COLUMNS = {"seed", "epochs", "best_epoch", "diverged", "training_loss"}
+
 
 def sweep(
     make: Callable[..., Trial],
@@ -106,9 +108,10 @@ def sweep(
     epochs = at_least_one("epochs", epochs)
     rows = _settings(settings)
     numbers = [*range(seeds)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not numbers:
-        raise ValueError("`seeds` must be at least one.")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"`seeds` must be at least one, each once, but {seeds} came.")
     held, judged = as_data("data", data), as_data("validation", validation)
+    judges = _default_metrics(judged) if metrics is None else [*metrics]
     runner = Runner(
         make,
         rows,
@@ -141,7 +144,6 @@ def sweep(
                 for setting, seed, outcome in part.unpacked(found):
                     outcomes[setting, seed] = outcome
                 report(len(outcomes), float(np.mean(found["loss"][..., -1])), np.nan)
-    judges = _default_metrics(judged) if metrics is None else [*metrics]
     return result_of(rows, numbers, outcomes, judges, judged, runner.rebuild)
 
 
@@ -157,6 +159,9 @@ def _settings(
         rows = [dict(row) for row in settings]
     if not rows:
         raise ValueError("`settings` must hold at least one, but there is none.")
+    taken = _COLUMNS & rows[0].keys()
+    if taken:
+        raise ValueError(f"A setting cannot be called {sorted(taken)[0]!r}: the tables use it.")
     for row in rows:
         if row.keys() != rows[0].keys():
             raise ValueError(
@@ -174,4 +179,10 @@ def _python(value: Any) -> Any:
 def _default_metrics(judged: Data) -> list[Callable[..., Any]]:
     always = [_metrics.log_loss, _metrics.brier_score, _metrics.accuracy]
     labels = np.asarray(judged.labels)
-    return [*always, _metrics.roc_auc] if set(np.unique(labels)) <= {0, 1} else always
+    if labels.ndim > 1 and labels.dtype.kind == "f":
+        raise ValueError(
+            "`metrics` are needed: floating-point labels "
+            f"{list(labels.shape)} may be several labels or one distribution."
+        )
+    binary = labels.ndim == 1 and set(np.unique(labels)) <= {0, 1}
+    return [*always, _metrics.roc_auc] if binary else always

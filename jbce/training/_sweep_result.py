@@ -110,9 +110,14 @@ def _judged(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of every trial, and what each example does to it."""
 
+    num_examples = labels.shape[0]
+    weights = weights.reshape(num_examples, *[1] * (labels.ndim - 1))
+    weights = jnp.broadcast_to(weights, labels.shape)
+
     def both(one: jax.Array) -> tuple[jax.Array, jax.Array]:
         value = metric(one, labels, weights=weights)
-        return value, _metrics.influence(metric, one, labels, weights=weights).ravel()
+        influences = _metrics.influence(metric, one, labels, weights=weights)
+        return value, influences.reshape(num_examples, -1).sum(axis=-1)  # of all its labels
 
     values, influences = jax.jit(lambda all: jax.lax.map(both, all))(logits)
     return np.asarray(values, np.float64), np.asarray(influences, np.float64)
