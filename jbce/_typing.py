@@ -34,6 +34,8 @@ def as_array(name: str, value: ArrayLike) -> Array:
             f"`{name}` must be an array or a number, but a {type(value).__name__} came; "
             f"jnp.asarray({name}) makes an array of it."
         )
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "USOMm":
+        raise TypeError(f"`{name}` must be numbers, but an array of {value.dtype} came.")
     return jnp.asarray(value)
 
 

@@ -6,6 +6,7 @@ Kills at random moments are `experiments/survival`, which tests/test_experiments
 import json
 import os
 import signal
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,8 +37,8 @@ def dies_after(epoch):
     return callback
 
 
-def fit(**choice):
-    choice = {
+def fit(**changes: Any):
+    choice: dict[str, Any] = {
         "epochs": 6,
         "batch_size": 16,
         "key": jax.random.key(3),
@@ -46,7 +47,7 @@ def fit(**choice):
         "validation": (FEATURES[30:], LABELS[30:]),
         "patience": 6,
         "model": training.MLP(3, [4], rngs=nnx.Rngs(0), dropout=0.2),
-    } | choice
+    } | changes
     return training.fit(choice.pop("model"), choice.pop("data"), **choice)
 
 
@@ -121,12 +122,13 @@ def test_a_number_that_changed_is_noticed(alone, tmp_path, monkeypatch):
         assert_same(fit(checkpoints=kept), alone)
 
 
-FOREIGN = {
+FOREIGN: dict[str, Any] = {
     "batch_size": {"batch_size": 8},
     "data": {"data": (FEATURES[:30] + 1, LABELS[:30])},
     "key": {"key": jax.random.key(4)},
     "model": {"model": training.MLP(3, [5], rngs=nnx.Rngs(0), dropout=0.2)},
     "optimizer": {"optimizer": optax.sgd(0.1)},
+    "began": {"model": training.MLP(3, [4], rngs=nnx.Rngs(1), dropout=0.2)},
     "steps": {"optimizer": optax.adam(0.04)},
     "steps compute": {"loss": jbce.sigmoid_focal_loss},
 }
@@ -136,7 +138,9 @@ def test_the_folder_of_another_run_is_left_alone(tmp_path):
     fit(checkpoints=training.Checkpoints(tmp_path), epochs=1)
     before = everything(tmp_path)
     for name, change in FOREIGN.items():
-        with pytest.raises(training.CheckpointError, match=f"another run, whose {name} .*overwrit"):
+        with pytest.raises(
+            training.CheckpointError, match=f"another run, wh(ose|ich) {name} .*overwrit"
+        ):
             fit(checkpoints=training.Checkpoints(tmp_path), epochs=1, **change)
         assert everything(tmp_path) == before
     result = fit(checkpoints=training.Checkpoints(tmp_path, overwrite=True), batch_size=8)
@@ -180,7 +184,7 @@ def test_files_go_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     for number in range(3):
         part = slice(number * 10, number * 10 + 10)
         np.savez(tmp_path / f"{number}.npz", x=FEATURES[part], y=LABELS[part])
-    choice = {
+    choice: dict[str, Any] = {
         "data": training.Files(tmp_path, features="x", labels="y", shuffle_rows=20),
         "batch_size": 4,
         "epochs": 2,

@@ -1,5 +1,7 @@
 """Logistic regression to its optimum: no gradient is left, and derivatives go through the fit."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +16,10 @@ FEATURES = RANDOM.normal(size=(80, 4)).astype(np.float32)
 BINARY = (FEATURES[:, 0] + RANDOM.normal(size=80) > 0).astype(np.int32)
 CLASSES = np.digitize(FEATURES[:, 0] + RANDOM.normal(size=80), [-0.7, 0.7]).astype(np.int32)
 WEIGHTS = (np.arange(80) % 3).astype(np.float32)
-KINDS = {"binary": (BINARY, None), "classes": (CLASSES, 3)}
+KINDS: dict[str, Any] = {"binary": (BINARY, None), "classes": (CLASSES, 3)}
 
 
-def fit(kind, features=FEATURES, **choice):
+def fit(kind, features: Any = FEATURES, **choice: Any):
     labels, num_classes = KINDS[kind]
     return training.fit_logistic_regression(
         jnp.asarray(features), jnp.asarray(labels), num_classes=num_classes, **choice
@@ -104,6 +106,37 @@ def test_derivatives_go_through_the_fit(kind, mode):
     np.testing.assert_allclose(narrow, found[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("offset, scale", [(1e4, 1.0), (0.0, 1e20), (0.0, 1e-20), (-300.0, 1e-2)])
+def test_units_do_not_matter(kind, offset, scale):
+    """Years, degrees and dollars: the same logits, to the rounding of the features."""
+    wanted = fit(kind)(jnp.asarray(FEATURES))
+    moved = (FEATURES * np.float32(scale) + np.float32(offset)).astype(np.float32)
+    with jax.enable_x64(True):
+        exact = moved.astype(np.float64)
+        found = fit(kind, exact)
+        logits = np.asarray(found(jnp.asarray(exact)))
+        assert np.asarray(found.kernel).any()
+    lost = np.spacing(np.float32(abs(offset))) / scale if offset else 0.0
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4 + 50 * lost)
+
+
+def test_nearly_the_same_feature_twice():
+    """Beside Newton's method in float64 numpy with a factorised matrix."""
+    random = np.random.default_rng(1)
+    one = random.normal(size=(60, 1))
+    pair = np.concatenate([one, one + 1e-5 * random.normal(size=(60, 1))], axis=1)
+    labels = (one[:, 0] + random.normal(size=60) > 0).astype(np.int32)
+    rows, at = np.concatenate([pair, np.ones([60, 1])], axis=1), np.zeros(3)
+    for _ in range(50):
+        probs = scipy.special.expit(rows @ at)
+        matrix = (rows * (probs * (1 - probs))[:, None]).T @ rows
+        at = at - np.linalg.solve(matrix, rows.T @ (probs - labels))
+    with jax.enable_x64(True):
+        found = training.fit_logistic_regression(pair, labels)
+        np.testing.assert_allclose(found.kernel, at[:2], rtol=1e-4)
+
+
 def test_separated_classes_and_repeated_features():
     line = jnp.arange(-4.0, 4.0)[:, None]
     fitted = training.fit_logistic_regression(line, jnp.arange(8) >= 4)
@@ -126,6 +159,8 @@ def test_separated_classes_and_repeated_features():
         (CLASSES * 1.0, {"num_classes": 3}, TypeError, "class indices"),
         (BINARY, {"penalty": -1.0}, ValueError, "`penalty`"),
         (BINARY, {"weights": np.ones(3)}, ValueError, "`weights`"),
+        (BINARY, {"weights": -np.ones(80)}, ValueError, "`weights` must be ≥ 0"),
+        (BINARY, {"where": BINARY == 1}, ValueError, "labels are 1"),
     ],
 )
 def test_bad_input_is_named_and_shown(labels, choice, error, says):

@@ -325,3 +325,25 @@ def test_delong_knows_probabilities():
         metrics.confidence_interval(metrics.roc_auc, logits, labels),
         rtol=1e-5,
     )
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_estimates_with_a_covariance_are_compared_as_metrics_are():
+    """The same numbers as `compare`, from its parts; what is no covariance is refused."""
+    random = np.random.default_rng(0)
+    labels = jnp.asarray(random.integers(0, 2, 50))
+    models = jnp.asarray(random.normal(size=(3, 50)), jnp.float32)
+    wanted = metrics.compare(metrics.log_loss, models, labels, baseline="smallest")
+    losses = np.logaddexp(0, -np.where(labels == 1, models, -models).astype(np.float64))
+    found = metrics.compare_estimates(losses.mean(1), np.cov(losses) / 50, baseline="smallest")
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+    for wrong in (
+        np.diag([1.0, -1.0]),
+        np.array([[1.0, 2.0], [2.0, 1.0]]),
+        np.array([[1, 0.9], [0, 1]]),
+    ):
+        with pytest.raises(ValueError, match="`covariance`"):
+            metrics.compare_estimates(np.zeros(2), wrong)
+    with pytest.raises(ValueError, match=r"float64\[2\] and float64\[3,3\]"):
+        metrics.compare_estimates(np.zeros(2), np.eye(3))

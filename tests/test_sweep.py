@@ -1,6 +1,7 @@
 """Sweeps: each trial is the training that it would have been alone, and the tables are true."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,14 @@ from jbce import metrics, training
 
 pytestmark = pytest.mark.jax_defaults  # optax.adam does not run under strict dtype promotion
 
-SETTINGS = {"learning_rate": [0.01, 0.1], "gamma": [0.0, 2.0]}
-CHOICE = dict(epochs=3, batch_size=16, seeds=2, key=jax.random.key(1), progress=False)
+SETTINGS: dict[str, Any] = {"learning_rate": [0.01, 0.1], "gamma": [0.0, 2.0]}
+CHOICE: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 16,
+    "seeds": 2,
+    "key": jax.random.key(1),
+    "progress": False,
+}
 
 
 def make(rngs, learning_rate, gamma):
@@ -138,7 +145,8 @@ def test_what_is_no_float_makes_a_program_of_its_own():
         **CHOICE,
     )
     assert result.trials["width"].to_list() == [4, 4, 2, 2, 4, 4]
-    shapes = [result.models(number).hidden[0].kernel.shape for number in range(6)]
+    models: list[Any] = [result.models(number) for number in range(6)]
+    shapes = [model.hidden[0].kernel.shape for model in models]
     assert shapes == [(3, 4), (3, 4), (3, 2), (3, 2), (3, 4), (3, 4)]
     assert result.settings["accuracy"].is_sorted(descending=True)
     before = len(traces)
@@ -161,13 +169,13 @@ def test_patience_keeps_the_best_epoch():
         data=DATA,
         validation=JUDGED,
         patience=20,
-        **CHOICE | {"epochs": 20},
+        **(CHOICE | {"epochs": 20}),
     )
     for number, row in enumerate(result.trials.to_dicts()):
         losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, 1, -1) * result.logits[number])
         np.testing.assert_allclose(row["log_loss"], losses.mean(), rtol=1e-5)
         assert 1 <= row["best_epoch"] <= row["epochs"] == 20
-    assert result.trials["best_epoch"].min() < 20
+    assert min(result.trials["best_epoch"].to_list()) < 20
 
 
 def test_several_labels_per_example_are_one_example():
@@ -217,7 +225,7 @@ def test_a_trial_that_diverges_disturbs_no_other(swept):
 def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monkeypatch):
     from jbce.training import _sweep_program
 
-    choice = CHOICE | {"chunk": 2, "folder": tmp_path / "sweep"}
+    choice: dict[str, Any] = CHOICE | {"chunk": 2, "folder": tmp_path / "sweep"}
     trained, run = [], _sweep_program.Runner.run
 
     def dies(self, program, part):
@@ -238,12 +246,19 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
     assert len(trained) == 1 + 2 and trained[1] == trained[0]  # the torn one, and the missing one
     np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
     for other in ({"epochs": 4}, {"key": jax.random.key(2)}):
-        with pytest.raises(ValueError, match=f"another sweep, with other {next(iter(other))}"):
-            training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice | other)
+        with pytest.raises(ValueError, match=f"another sweep, with other .*{next(iter(other))}"):
+            training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **(choice | other))
+
+    def faster(rngs, learning_rate, gamma):
+        return make(rngs, 2 * learning_rate, gamma)
+
+    faster.__qualname__ = make.__qualname__
+    with pytest.raises(ValueError, match="with other programs"):
+        training.sweep(faster, SETTINGS, data=DATA, validation=JUDGED, **choice)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds notes\.txt"):
         training.sweep(
-            make, SETTINGS, data=DATA, validation=JUDGED, **choice | {"folder": tmp_path}
+            make, SETTINGS, data=DATA, validation=JUDGED, **(choice | {"folder": tmp_path})
         )
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -269,6 +284,9 @@ def test_memory_is_foreseen(swept):
         ({"seeds": 0}, ValueError, "`seeds`"),
         ({"seeds": [1, 1]}, ValueError, r"`seeds` .* \[1, 1\]"),
         ({"settings": {"seed": [1]}}, ValueError, "'seed'"),
+        ({"settings": {"log_loss": [1.0]}}, ValueError, "'log_loss'"),
+        ({"settings": {"learning_rate": 0.1}}, TypeError, "must be a list"),
+        ({"key": 1}, TypeError, "`key` must be a key"),
         ({"epochs": 0}, ValueError, "`epochs`"),
         ({"make": lambda rngs, **_: None}, TypeError, "a NoneType came"),
         ({"data": (DATA[0], DATA[1][:5])}, ValueError, r"int32\[5\]"),
@@ -276,6 +294,6 @@ def test_memory_is_foreseen(swept):
     ],
 )
 def test_bad_input_is_named_and_shown(change, error, says):
-    choice = CHOICE | {"make": make, "settings": SETTINGS, "data": DATA} | change
+    choice: dict[str, Any] = CHOICE | {"make": make, "settings": SETTINGS, "data": DATA} | change
     with pytest.raises(error, match=says):
         training.sweep(choice.pop("make"), choice.pop("settings"), validation=JUDGED, **choice)

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from typing import Any, cast
 
 import chex
 import jax
@@ -44,7 +45,11 @@ def logistic(num_classes=None, num_features=3):
 
 
 def fit(model, features, labels, weights=None, **choice):
-    choice = {"epochs": 3, "key": jax.random.key(7), "optimizer": HALF_STEPS} | choice
+    choice: dict[str, Any] = {
+        "epochs": 3,
+        "key": jax.random.key(7),
+        "optimizer": HALF_STEPS,
+    } | choice
     return training.fit(model, (features, labels, weights), **choice)
 
 
@@ -360,7 +365,7 @@ def test_what_has_weight_0_may_hold_anything(key):
     features, labels = examples(key)
     weights = jnp.arange(23) % 3
     spoilt = jnp.where((weights == 0)[:, None], jnp.nan, features)
-    choice = {"batch_size": 5, "weights": weights}
+    choice: dict[str, Any] = {"batch_size": 5, "weights": weights}
     wanted = fit(logistic(), features, labels, **choice)
     found = fit(logistic(), spoilt, labels, **choice)
     chex.assert_trees_all_equal(params_of(found.model), params_of(wanted.model))
@@ -371,7 +376,7 @@ def test_what_has_weight_0_may_hold_anything(key):
 def test_parts_of_a_batch_are_the_batch(key, accumulate):
     """Parts of unequal weight: the mean of their means is another number."""
     features, labels = examples(key, 3)
-    choice = {"batch_size": 10, "weights": jnp.arange(23.0) ** 2}
+    choice: dict[str, Any] = {"batch_size": 10, "weights": jnp.arange(23.0) ** 2}
     whole = fit(logistic(3), features, labels, **choice)
     parts = fit(logistic(3), features, labels, accumulate=accumulate, **choice)
     chex.assert_trees_all_close(params_of(parts.model), params_of(whole.model), rtol=1e-5)
@@ -413,7 +418,11 @@ def test_small_gradients_survive_in_float16_with_a_scale():
     """Examples of weight 1e-7 beside one of weight 1 without a gradient."""
     features = jnp.array([[0.0], [1.0]])
     model = training.MLP(1, [1], rngs=nnx.Rngs(0), dtype=jnp.float16, activation=jnp.tanh)
-    choice = {"weights": jnp.array([1.0, 1e-8]), "epochs": 1, "optimizer": optax.sgd(1e8)}
+    choice: dict[str, Any] = {
+        "weights": jnp.array([1.0, 1e-8]),
+        "epochs": 1,
+        "optimizer": optax.sgd(1e8),
+    }
     labels = jnp.array([0, 1])
     kernels = [
         fit(model, features, labels, loss_scale=scale, **choice).model.hidden[0].kernel[...]
@@ -431,11 +440,11 @@ def test_validation_is_judged_after_every_epoch_and_patience_ends(key):
     features = jax.random.normal(key, [60, 20])
     labels = jax.random.bernoulli(jax.random.key(5), 0.5, [60]).astype(jnp.int32)
     judged = (features[40:], labels[40:])
-    choice = {"epochs": 50, "optimizer": optax.adam(0.1), "validation": judged}
+    choice: dict[str, Any] = {"epochs": 50, "optimizer": optax.adam(0.1), "validation": judged}
     model = training.LogisticRegression(20, rngs=nnx.Rngs(0))
-    last = fit(model, features[:40], labels[:40], **choice)
+    last: Any = fit(model, features[:40], labels[:40], **choice)
     assert last.best_epoch is None and last.history.validation.shape == (50,)
-    best = fit(model, features[:40], labels[:40], patience=4, **choice)
+    best: Any = fit(model, features[:40], labels[:40], patience=4, **choice)
     number = best.history.validation.shape[0]
     assert number < 50 and best.best_epoch == number - 4
     np.testing.assert_array_equal(best.history.validation, last.history.validation[:number])
@@ -475,7 +484,8 @@ def test_dropout_learns_and_is_judged_settled(key):
     settled.eval()
     value = jbce.metrics.log_loss(settled(features), labels)
     np.testing.assert_allclose(result.history.validation[-1], value, rtol=1e-5)
-    assert not np.array_equal(result.model(features), settled(features))  # in the mode handed in
+    np.testing.assert_array_equal(result.model(features), settled(features))
+    assert not np.array_equal(model(features), model(features))  # left as it is: in training
 
 
 # What is not finite is found
@@ -490,7 +500,11 @@ def _root(logits, labels):
 def test_the_example_of_a_loss_or_a_gradient_that_is_not_finite_is_named(accumulate):
     features = jnp.ones([10, 1])
     model = training.LogisticRegression(1, rngs=nnx.Rngs(0))
-    choice = {"batch_size": 4, "accumulate": accumulate, "optimizer": STANDING_STILL}
+    choice: dict[str, Any] = {
+        "batch_size": 4,
+        "accumulate": accumulate,
+        "optimizer": STANDING_STILL,
+    }
     order = order_of(jax.random.key(7), 0, 10)
     step = int(np.flatnonzero(np.asarray(order) == 6)[0]) // 4
     with pytest.raises(training.DivergenceError, match="The loss of example 6 is not finite") as it:
@@ -500,6 +514,20 @@ def test_the_example_of_a_loss_or_a_gradient_that_is_not_finite_is_named(accumul
         fit(model, features.at[6].set(0.0), jnp.ones(10), loss=_root, **choice)
     assert (it.value.example, it.value.step) == (6, step)
     assert all(np.isfinite(leaf).all() for leaf in params_of(it.value.result.model))
+
+
+@pytest.mark.parametrize("rate", [jnp.nan, jnp.inf])
+def test_a_rate_that_no_parameter_stands_is_no_example_s_fault(key, rate):
+    features, labels = examples(key)
+    with pytest.raises(training.DivergenceError, match="update of the parameters, of a") as raised:
+        fit(logistic(), 1e3 * features, labels, optimizer=optax.sgd(rate))
+    assert raised.value.example is None and raised.value.step == 0
+    chex.assert_trees_all_equal(params_of(raised.value.result.model), params_of(logistic()))
+
+
+def test_words_and_integers_are_no_keys_or_labels():
+    with pytest.raises(TypeError, match=r"`labels` must be numbers, but an array of <U1 came"):
+        fit(logistic(None, 2), THREE, np.array(["a", "b", "a"]))
 
 
 # Callbacks
@@ -517,7 +545,8 @@ def test_callbacks_see_every_epoch_and_may_end_the_run(key):
     )
     assert [row["epoch"] for report in reports for row in report.rows] == [*range(1, 10)]
     np.testing.assert_array_equal(
-        np.float32([row["loss"] for report in reports for row in report.rows]), result.history.loss
+        np.array([row["loss"] for report in reports for row in report.rows], np.float32),
+        result.history.loss,
     )
     chex.assert_trees_all_equal(params_of(reports[-1].model()), params_of(result.model))
     assert all(report.examples_per_second > 0 for report in reports)
@@ -552,7 +581,9 @@ def test_files_give_every_example_once_per_epoch(kind, tmp_path):
     files = training.Files(tmp_path, features=chosen, labels="y", shuffle_rows=4)
     assert files.num_examples == 14
     model = logistic(num_features=14)
-    choice = dict(loss=_minus_product, optimizer=optax.sgd(1.0), key=jax.random.key(3))
+    choice: dict[str, Any] = dict(
+        loss=_minus_product, optimizer=optax.sgd(1.0), key=jax.random.key(3)
+    )
     fitted, history, _ = training.fit(model, files, epochs=3, batch_size=1, **choice)
     kernel = (fitted.output.kernel[...] - model.output.kernel[...])[:, 0]
     np.testing.assert_allclose(kernel, 3 * labels, rtol=1e-5)
@@ -561,7 +592,7 @@ def test_files_give_every_example_once_per_epoch(kind, tmp_path):
         np.concatenate([indices for _, indices in files.batches([1], epoch, 4)])
         for epoch in range(2)
     ]
-    assert not np.array_equal(*orders)
+    assert not np.array_equal(orders[0], orders[1])
     late = [indices for _, indices in files.batches([1], 0, 4, first=2)]
     np.testing.assert_array_equal(np.concatenate(late), orders[0][8:])
 
@@ -573,7 +604,12 @@ def test_files_learn_what_memory_learns(tmp_path, key):
     np.savez(tmp_path / "all.npz", x=features, y=labels, w=weights)
     files = training.Files(tmp_path, features="x", labels="y", weights="w")
     judged = (features, labels)
-    choice = {"epochs": 4, "optimizer": HALF_STEPS, "key": key, "validation": judged}
+    choice: dict[str, Any] = {
+        "epochs": 4,
+        "optimizer": HALF_STEPS,
+        "key": key,
+        "validation": judged,
+    }
     wanted = training.fit(logistic(), (features, labels, weights), **choice)
     found = training.fit(logistic(), files, batch_size=23, **choice)
     chex.assert_trees_all_close(params_of(found.model), params_of(wanted.model), rtol=1e-5)
@@ -589,9 +625,30 @@ def test_bad_files_are_named(tmp_path):
         ({"features": "x", "labels": "y", "shuffle_rows": 0}, ValueError, "`shuffle_rows`"),
     ):
         with pytest.raises(error, match=says):
-            training.Files([path], **choice)
+            training.Files([path], **cast("Any", choice))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         training.Files(tmp_path / "nowhere", features="x", labels="y")
+    damaged = {
+        "lengths": ({"x": np.zeros([5, 3]), "y": np.arange(6) % 2}, "5 features, 6 labels"),
+        "weights": ({"x": np.zeros([6, 3]), "y": np.arange(6), "w": -np.ones(6)}, "≥ 0"),
+        "labels": ({"x": np.zeros([6, 3]), "y": np.arange(6) + 2**32}, "32 bits"),
+    }
+    for name, (arrays, says) in damaged.items():
+        np.savez(tmp_path / f"{name}.npz", **cast("Any", arrays))
+        files = training.Files(
+            tmp_path / f"{name}.npz",
+            features="x",
+            labels="y",
+            weights="w" if "w" in arrays else None,
+        )
+        with pytest.raises(ValueError, match=says):
+            training.fit(logistic(), files, epochs=1, batch_size=2, key=jax.random.key(0))
+    for column, says in ((["a", "b"], "not string"), ([1.0, None], "1 nulls")):
+        table = pyarrow.table({"x": column, "y": [0, 1]})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        files = training.Files(tmp_path / "a.parquet", features=["x"], labels="y")
+        with pytest.raises(ValueError, match=f"Column 'x' .* {says}"):
+            files.first()
     files = training.Files([path], features="x", labels="y")
     with pytest.raises(ValueError, match="`batch_size` is needed"):
         training.fit(logistic(), files, epochs=1, key=jax.random.key(0))
@@ -651,13 +708,25 @@ def test_a_file_that_is_not_the_model_is_refused(tmp_path):
 
 THREE = jnp.zeros([3, 2])
 ALL_ONES = jnp.ones(3, jnp.int32)
-BAD = {
+BAD: dict[str, Any] = {
     "constant labels": ((THREE, ALL_ONES), {}, ["All 3 labels are 1"]),
     "too few": ((THREE, jnp.arange(3)), {"model": 4}, ["3 examples cannot teach 4 classes"]),
     "negative weight": ((THREE, jnp.zeros(3)), {"weights": -jnp.ones(3)}, ["`weights`", "-1"]),
     "patience": ((THREE, jnp.zeros(3)), {"patience": 2}, ["`patience`", "`validation`"]),
     "accumulate": ((THREE, jnp.zeros(3)), {"accumulate": 0}, ["`accumulate`", "0"]),
     "loss_scale": ((THREE, jnp.zeros(3)), {"loss_scale": 0.0}, ["`loss_scale`", "0.0"]),
+    "no weight": ((THREE, jnp.zeros(3)), {"weights": jnp.zeros(3)}, ["All `weights` are 0"]),
+    "infinite weight": (
+        (THREE, jnp.zeros(3)),
+        {"weights": jnp.array([1, jnp.inf, 1])},
+        ["`weights`", "inf"],
+    ),
+    "wide labels": ((THREE, np.full(3, 2**32)), {}, ["`labels`", "32 bits", "4294967296"]),
+    "broadcast loss": (
+        (THREE, jnp.zeros([3, 1])),
+        {"loss": lambda logits, labels: (logits - labels) ** 2},
+        ["`loss`", "float32[3,3]"],
+    ),
     "validation": (
         (THREE, jnp.zeros(3)),
         {"validation": (THREE, jnp.zeros(2))},

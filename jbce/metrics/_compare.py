@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from .._arguments import checked
 from .._typing import Array, ArrayLike, Bool, Float, Int, Real, as_floating, describe
@@ -137,8 +139,8 @@ def compare_estimates(
         A `Comparison`, `[models]` each.
 
     Raises:
-        ValueError: the shapes do not fit together, there is no such baseline, or `confidence` is
-            not between 0 and 1.
+        ValueError: the shapes do not fit together, there is no such baseline, `confidence` is not
+            between 0 and 1, or a known `covariance` is none.
 
     Edges: two estimates of correlation 1 and the same variance differ by 0 ± 0 if they are equal,
         and surely if they are not. NaN where an estimate is.
@@ -160,9 +162,25 @@ def compare_estimates(
                 "`estimates` must be [models] and `covariance` [models, models], but "
                 f"{describe(numbers)} and {describe(matrix)} came."
             )
+        if not isinstance(matrix, Tracer):
+            _check_covariance(np.asarray(matrix, np.float64))
         which = check_baseline(baseline, numbers.size)
         found = by_covariance(numbers, matrix, which, confidence)
     return as_dtype(found, jnp.zeros([]).dtype)
+
+
+def _check_covariance(matrix: np.ndarray) -> None:
+    known = np.where(np.isfinite(matrix), matrix, 0.0)
+    variances = np.diagonal(known)
+    if (variances < 0).any():
+        raise ValueError(f"`covariance` has the variance {variances.min()}, which must be ≥ 0.")
+    sizes = np.sqrt(np.outer(variances, variances))
+    slack = 1e-6 * sizes + 1e-300
+    if (np.abs(known - known.T) > slack).any() or (np.abs(known) > sizes + slack).any():
+        raise ValueError(
+            "`covariance` must be symmetric, with no entry beyond the product of its two standard "
+            "deviations."
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)

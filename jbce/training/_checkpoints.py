@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ class Checkpoints:
     keep: int = 3
     seconds: float | int = 60
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        at_least_one("keep", self.keep)
+        if not self.seconds >= 0:
+            raise ValueError(f"`seconds` must be ≥ 0, but {self.seconds} came.")
 
 
 class CheckpointError(RuntimeError):
@@ -89,7 +95,7 @@ class Store:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=at_least_one("keep", settings.keep),
+                max_to_keep=settings.keep,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
             ),
@@ -142,6 +148,8 @@ class Store:
             if name == "program" and was and now and was["jax"] != now["jax"]:
                 continue  # the same program has another text
             if was != now:
+                if name == "start":
+                    raise ValueError("it is of another run, which began with other parameters")
                 if name == "program":
                     raise ValueError("it is of another run, whose steps compute something else")
                 raise ValueError(f"it is of another run, whose {name} is {was} instead of {now}")
@@ -219,3 +227,9 @@ def digest_of(arrays: Any) -> str:
         made.update(describe(values).encode())  # pyright: ignore[reportArgumentType]
         made.update(values.view(np.uint8).data if values.ndim else values.tobytes())
     return made.hexdigest()
+
+
+def fingerprint(jaxpr: Any) -> dict[str, str]:
+    """Of JAX's own text of a program, which another version may write otherwise."""
+    text = re.sub(r"\b0x[0-9a-f]+", "", str(jaxpr))
+    return {"jax": jax.__version__, "sha256": hashlib.sha256(text.encode()).hexdigest()}

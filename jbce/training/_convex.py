@@ -41,11 +41,13 @@ class Logistic(NamedTuple):
 
     def __call__(self, features: Float[ArrayLike, "*batch features"]) -> Float[Array, "*logits"]:
         """Logits of `features`: `[*batch]` if binary, else `[*batch, classes]`. Of one model."""
-        return jnp.matmul(features, self.kernel, precision="highest") + self.bias
+        logits = jnp.matmul(features, self.kernel, precision="highest")
+        return logits + jnp.broadcast_to(self.bias, logits.shape)
 
 
 class _Sample(NamedTuple):
-    features: Array  # float64 [examples, features], 0 where an example does not count
+    features: Array  # float64 [examples, features], in standard units
+    spread: Array  # [features]: the standard unit of each
     labels: Array  # float64 if binary, else int32
     weights: Array  # float64, of sum 1
     penalty: Array
@@ -97,8 +99,8 @@ def fit_logistic_regression(
         >>> features = jnp.array([[0.0], [0.0], [1.0], [1.0], [1.0]])
         >>> labels = jnp.array([0, 1, 0, 1, 1])
         >>> fitted = fit_logistic_regression(features, labels)
-        >>> fitted.bias.round(4).item(), fitted.kernel.round(4).tolist()  # log 1, log 2
-        (0.0, [0.693...])
+        >>> fitted.kernel.round(4).tolist()  # log 2 − log 1
+        [0.693...]
 
     Source: D. R. Cox, The regression analysis of binary sequences, J. R. Stat. Soc. B 20 (1958).
     """
@@ -139,8 +141,12 @@ def _checked(
             )
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise TypeError(f"`labels` must be class indices, but {describe(labels)} came.")
-    if not isinstance(labels, Tracer):
-        _check_known(np.asarray(labels), num_classes)
+    if not any(isinstance(array, Tracer) for array in (labels, weights, where)):
+        if not bool(jnp.all(weights >= 0)):
+            raise ValueError(f"`weights` must be ≥ 0, but the smallest is {jnp.min(weights)}.")
+        counted = np.broadcast_to(np.asarray(where & (weights > 0)), labels.shape)
+        if counted.any():
+            _check_known(np.asarray(labels)[counted], num_classes)
     return features, labels, weights, where, penalty
 
 
@@ -179,6 +185,9 @@ def _fitted(
         features = jnp.where(counts[:, None], features.astype(jnp.float64), 0.0)
         undefined = ~jnp.all(jnp.isfinite(features)) | ~(sum_of_weights > 0.0)
         features = jnp.where(undefined, 0.0, features)
+        # In standard units, which the optimum does not depend on: so they are constants.
+        centre, spread = lax.stop_gradient(_units(features, weights))
+        features = jnp.where(counts[:, None], (features - centre[None]) / spread[None], 0.0)
         size = features.shape[1]
         if num_classes is None:
             labels = jnp.where(counts, labels.astype(jnp.float64), 0.0)
@@ -188,11 +197,26 @@ def _fitted(
             labels = jnp.where(counts, labels, 0).astype(jnp.int32)
             start = Logistic(jnp.zeros([size, num_classes]), jnp.zeros([num_classes]))
             objective, solver = _categorical_objective, newton
-        sample = _Sample(features, labels, weights, penalty.astype(jnp.float64))
+        sample = _Sample(features, spread, labels, weights, penalty.astype(jnp.float64))
         found = optimum(objective, solver, _curvatures, start, sample)
+        by_feature = spread.reshape(-1, *[1] * (found.kernel.ndim - 1))
+        kernel = found.kernel / by_feature
+        moved = centre.reshape(by_feature.shape) * kernel
+        found = Logistic(kernel, found.bias - jnp.sum(moved, axis=0))
         if num_classes is not None:  # a constant for all classes changes nothing
             found = jax.tree.map(lambda a: a - jnp.mean(a, axis=-1, keepdims=True), found)
         return jax.tree.map(lambda a: jnp.where(undefined, jnp.nan, a).astype(dtype), found)
+
+
+def _units(features: Array, weights: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature; 1 where it does not vary."""
+    centre = jnp.sum(weights[:, None] * features, axis=0)
+    apart = jnp.where(weights[:, None] != 0.0, features - centre[None], 0.0)
+    largest = jnp.max(jnp.abs(apart), axis=0)
+    scale = jnp.where(largest > 0.0, largest, 1.0)  # whose squares are numbers
+    spread = scale * jnp.sqrt(jnp.sum(weights[:, None] * (apart / scale[None]) ** 2, axis=0))
+    varies = spread > 1e-13 * jnp.abs(centre)
+    return centre, jnp.where(varies & (spread > 0.0), spread, 1.0)
 
 
 def _logits(parameters: Logistic, sample: _Sample) -> Array:
@@ -201,7 +225,8 @@ def _logits(parameters: Logistic, sample: _Sample) -> Array:
 
 
 def _pull(parameters: Logistic, sample: _Sample) -> Array:
-    return sample.penalty * jnp.sum(parameters.kernel**2) / 2.0
+    by_feature = sample.spread.reshape(-1, *[1] * (parameters.kernel.ndim - 1))
+    return sample.penalty * jnp.sum((parameters.kernel / by_feature) ** 2) / 2.0
 
 
 def _binary_objective(parameters: Logistic, sample: _Sample) -> Array:
@@ -217,7 +242,8 @@ def _categorical_objective(parameters: Logistic, sample: _Sample) -> Array:
 
 def _curvatures(parameters: Logistic, sample: _Sample) -> Logistic:
     """About the diagonal of the Hessian, where every probability is that of a coin."""
-    squares = jnp.sum(sample.weights[:, None] * sample.features**2, axis=0) / 4.0 + sample.penalty
+    squares = jnp.sum(sample.weights[:, None] * sample.features**2, axis=0) / 4.0
+    squares = squares + sample.penalty / sample.spread**2
     squares = jnp.maximum(squares, 1e-12)
     kernel = squares.reshape(-1, *[1] * (parameters.kernel.ndim - 1))
     return Logistic(
@@ -234,17 +260,12 @@ class _Progress(NamedTuple):
 
 
 def _binary_newton(objective: Any, curvatures: Any, start: Any, sample: _Sample) -> Any:
-    """Newton's method with the matrix of second derivatives, which is small.
-
-    The gradient is float64; of the matrix float32 is enough, since what it misses only makes a
-    step as much shorter or longer, and the next step mends it.
-    """
+    """Newton's method with the matrix of second derivatives, which is small."""
     del objective, curvatures
     labels, weights, size = sample.labels, sample.weights, sample.features.shape[1]
     rows = jnp.concatenate([sample.features, jnp.ones_like(weights)[:, None]], axis=1)
-    narrow = rows.astype(jnp.float32)
     start = jnp.zeros([size + 1])  # the last is the bias, which nothing pulls
-    pulled = jnp.where(jnp.arange(size + 1) < size, sample.penalty, 0.0)
+    pulled = jnp.concatenate([sample.penalty / sample.spread**2, jnp.zeros([1])])
 
     def value(at: Array) -> Array:
         logits = lax.dot_general(rows, at, (((1,), (0,)), ((), ())))
@@ -261,16 +282,15 @@ def _binary_newton(objective: Any, curvatures: Any, start: Any, sample: _Sample)
         probs = jnp.where(logits > 0.0, likely, doubt * likely)
         residuals = weights * (probs - labels)
         gradient = lax.dot_general(residuals, rows, (((0,), (0,)), ((), ()))) + pulled * now.at
-        spread = (weights * doubt * likely**2).astype(jnp.float32)
-        matrix = lax.dot_general(narrow, spread[:, None] * narrow, (((0,), (0,)), ((), ())))
-        matrix = matrix.astype(jnp.float64)
+        curvature = weights * doubt * likely**2
+        matrix = lax.dot_general(rows, curvature[:, None] * rows, (((0,), (0,)), ((), ())))
         diagonal = jnp.sum(jnp.where(_is_diagonal(matrix), matrix, 0.0), axis=1) + pulled
         scales = jnp.maximum(diagonal, 1e-30)
 
         def product(vector: Array) -> Array:
             return lax.dot_general(matrix, vector, (((1,), (0,)), ((), ()))) + pulled * vector
 
-        direction = conjugate_gradients(product, -gradient, 1e-9, scales)
+        direction = conjugate_gradients(product, -gradient, 1e-10, scales)
         slope = dot(gradient, direction)
 
         def too_long(trial: tuple[Array, Array, Array]) -> Array:

@@ -42,6 +42,7 @@ def as_data(name: str, data: Any) -> Data:
     features, labels, weights = Data(*data)
     prefix = "" if name == "data" else f"{name} "
     features = jax.tree.map(lambda leaf: as_array(f"{prefix}features", leaf), features)
+    check_width(f"{prefix}labels", labels)
     labels = as_real(f"{prefix}labels", labels)
     leaves = jax.tree.leaves(features)
     if not leaves:
@@ -64,9 +65,37 @@ def as_data(name: str, data: Any) -> Data:
         )
     weights = weights.astype(float)
     lowest = float(jnp.min(weights))
-    if not lowest >= 0:
-        raise ValueError(f"`{prefix}weights` must be ≥ 0, but the smallest is {lowest}.")
+    if not (lowest >= 0 and bool(jnp.all(jnp.isfinite(weights)))):
+        raise ValueError(
+            f"`{prefix}weights` must be finite and ≥ 0, but are from {lowest} to "
+            f"{float(jnp.max(weights))}."
+        )
+    if not bool(jnp.any(weights > 0)):
+        raise ValueError(f"All `{prefix}weights` are 0: there is no example that counts.")
     return Data(features, labels, weights)
+
+
+def check_width(name: str, labels: Any) -> None:
+    """Integers that fit into 32 bits: others would come out as something else."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < -(2**31) or highest >= 2**31:
+            raise ValueError(
+                f"`{name}` must fit into 32 bits, but they run from {lowest} to {highest}."
+            )
+
+
+def check_key(key: Any) -> None:
+    """Something that `jax.random` takes.
+
+    Raises:
+        TypeError: it is not.
+    """
+    dtype = getattr(key, "dtype", None)
+    raw = dtype == jnp.uint32 and getattr(key, "ndim", 0) == 1
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (raw or (typed and key.ndim == 0)):
+        raise TypeError(f"`key` must be a key of jax.random.key, but {key!r} came.")
 
 
 def check_labels(name: str, logits: jax.ShapeDtypeStruct, data: Data, *, learnt: bool) -> None:
@@ -90,7 +119,8 @@ def check_labels(name: str, logits: jax.ShapeDtypeStruct, data: Data, *, learnt:
     if not (whole and (binary or logits.shape[1:-1] == labels.shape[1:])):
         return
     num_classes = 2 if binary else logits.shape[-1]
-    lowest, highest = int(labels.min()), int(labels.max())
+    counted = labels[weights > 0]
+    lowest, highest = int(counted.min()), int(counted.max())
     if lowest < 0 or highest >= num_classes:
         what = "binary" if binary else f"for a model of {num_classes} classes"
         hint = " (one logit per example wants the logits without their last axis)"
@@ -102,7 +132,6 @@ def check_labels(name: str, logits: jax.ShapeDtypeStruct, data: Data, *, learnt:
         )
     if not learnt or labels.ndim > 1:
         return
-    counted = labels[weights > 0]
     if not binary and counted.size < num_classes:
         raise ValueError(
             f"{counted.size} examples cannot teach {num_classes} classes: every class needs one "

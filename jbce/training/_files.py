@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._checkpoints import digest_of
-from ._data import Data, at_least_one
+from ._data import Data, at_least_one, check_width
 from ._extra import extra
 
 
@@ -31,8 +31,8 @@ class Files:
 
     A row group (Parquet) or a file (NPZ) is read at once. In every epoch the groups are shuffled,
     and the rows are shuffled within windows of at least `shuffle_rows` rows, or as many as a group
-    has: two windows are in memory. All epochs have the same batches in number, so that any of them
-    can be gone to directly.
+    has: two windows are in memory, and no batch reaches over the end of one. All epochs have as
+    many batches, so that any of them can be gone to directly.
 
     Args:
         paths: files, or folders of them, all Parquet or all NPZ.
@@ -147,6 +147,13 @@ class Files:
             names = [*self.features, self.labels, *([self.weights] if self.weights else [])]
             with parquet.ParquetFile(block.path) as file:
                 table = file.read_row_group(block.group, columns=names)
+            for name in names:
+                column = table[name]
+                if column.null_count or not _is_number(column.type):
+                    what = f"{column.null_count} nulls" if column.null_count else f"{column.type}"
+                    raise ValueError(
+                        f"Column {name!r} of {block.path} must be numbers, not {what}."
+                    )
             columns = {name: table[name].to_numpy() for name in names}
             features = np.stack(
                 [columns[name].astype(np.float32) for name in self.features], axis=-1
@@ -158,7 +165,15 @@ class Files:
                 weights = file[self.weights] if self.weights else None
         if weights is None:
             weights = np.ones(len(labels))
-        if labels.dtype.kind == "i":
+        if not (len(features) == len(labels) == len(weights) == block.num_rows):
+            raise ValueError(
+                f"The arrays of {block.path} must have one entry per example, but {len(features)} "
+                f"features, {len(labels)} labels and {len(weights)} weights came."
+            )
+        check_width(f"{self.labels} of {block.path}", labels)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError(f"The weights of {block.path} must be finite and ≥ 0.")
+        if labels.dtype.kind in "iu":
             labels = labels.astype(np.int32)
         return features, labels, weights.astype(np.float32)
 
@@ -236,6 +251,12 @@ def _files_of(path: pathlib.Path) -> list[pathlib.Path]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     return [path]
+
+
+def _is_number(kind: Any) -> bool:
+    with extra():
+        import pyarrow.types as types
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
 
 
 def _parquet() -> Any:

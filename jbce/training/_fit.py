@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
-import re
 import signal
 import sys
 import threading
@@ -18,8 +16,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
 from ._callbacks import Callback, Report
-from ._checkpoints import Checkpoints, Position, Store, digest_of
-from ._data import Data, as_data, at_least_one, check_labels, logits_of_one
+from ._checkpoints import Checkpoints, Position, Store, digest_of, fingerprint
+from ._data import Data, as_data, at_least_one, check_key, check_labels, logits_of_one
 from ._devices import Devices
 from ._extra import extra
 from ._files import Files
@@ -76,8 +74,8 @@ def fit(
     Args:
         model: a Flax NNX module from features to logits. It is left as it is. Its `nnx.Param`
             variables are fitted; other variables (batch statistics, random streams) change as the
-            model changes them. Dropout and batch normalisation learn in training and are settled
-            where the model is judged.
+            model changes them. Dropout and batch normalisation are in training mode while it
+            learns; it is judged, and returned, in evaluation mode (`.train()` puts it back).
         data: `(features, labels)` or `(features, labels, weights)`, one entry per example along
             the first axis, `weights` ≥ 0 saying how much each counts; what has weight 0 may hold
             anything. Features may be a pytree. Or `Files`, for more than fits into memory.
@@ -92,7 +90,8 @@ def fit(
             is used once per epoch. (Its missing places are copies of an example, of weight 0, which
             a model that mixes examples, as batch normalisation does, still sees.)
         accumulate: parts into which a batch is cut, one after the other, to save memory; the
-            gradient is still Σ w·∇loss / Σ w of the whole batch.
+            gradient is still Σ w·∇loss / Σ w of the whole batch (of a model that does not mix
+            examples, and draws no random numbers for them, to rounding).
         key: a JAX random key, for the order of the examples.
         penalty: the model to a scalar, in the unit of the mean loss.
         validation: examples that judge the model after every epoch.
@@ -142,6 +141,7 @@ def fit(
         >>> history.loss.shape, bool(history.loss[-1] < history.loss[0])
         ((5,), True)
     """
+    check_key(key)
     epochs = at_least_one("epochs", epochs)
     accumulate = at_least_one("accumulate", accumulate)
     patience = None if patience is None else at_least_one("patience", patience)
@@ -183,7 +183,9 @@ def fit(
         patience,
         devices.batches,
     )
-    state = devices.place(recipe, jax.tree.map(_copied, _initial_state(recipe, params, rest)))
+    state = jax.tree.map(_copied, _initial_state(recipe, params, rest))
+    start = "" if checkpoints is None else digest_of(map(_numbers, jax.tree.leaves(state[:2])))
+    state = devices.place(recipe, state)
     held, judged = devices.replicate(held), devices.replicate(judged)
     passes: Passes
     if files is None:
@@ -191,10 +193,11 @@ def fit(
         passes = InMemory(recipe, key, held, judged, epochs)
     else:
         passes = Streamed(recipe, key, files, judged, epochs)
-    run = _Run(recipe, passes, nnx.graphdef(model), devices, epochs, num_examples, state)
+    run = _Run(recipe, passes, devices, epochs, num_examples, state)
     with contextlib.ExitStack() as stack:
         if checkpoints is not None:
-            run.store = Store(checkpoints, _about(recipe, state, key, held, files, judged, example))
+            about = _about(recipe, state, key, held, files, judged, example)
+            run.store = Store(checkpoints, about | {"start": start})
             run.seconds = checkpoints.seconds
             stack.callback(run.store.close)
             run.resume()
@@ -213,13 +216,12 @@ class _Run:
         self,
         recipe: Recipe,
         passes: Passes,
-        graphdef: Any,
         devices: Devices,
         epochs: int,
         num_examples: int,
         state: State,
     ):
-        self.recipe, self.passes, self.graphdef, self.devices = recipe, passes, graphdef, devices
+        self.recipe, self.passes, self.devices = recipe, passes, devices
         self.epochs, self.num_examples = epochs, num_examples
         self.state = state
         self.position = Position(0, 0, [], [0.0, 0.0, 0.0])
@@ -301,7 +303,7 @@ class _Run:
             if epoch == 0:  # no score was finite
                 params, rest = self.state.params, self.state.rest
         params, rest = self.devices.gather((params, rest))
-        model = nnx.merge(self.graphdef, params, rest, copy=True)
+        model = nnx.merge(self.recipe.evaluating, params, rest, copy=True)
         return FitResult(jax.tree.map(_copied, model), self._history(), epoch)
 
     def _history(self) -> History:
@@ -329,6 +331,11 @@ def _default_optimizer() -> optax.GradientTransformation:
 
 def _copied(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
+
+
+def _numbers(leaf: jax.Array) -> jax.Array:
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
 
 
 def _mode(model: nnx.Module, mode: str) -> nnx.Module:
@@ -376,13 +383,9 @@ def _about(
 
 
 def _program(recipe: Recipe, state: State, example: Data) -> dict[str, str]:
-    """A fingerprint of what a step computes: of model, loss, penalty, optimizer and their numbers.
-
-    It is that of JAX's own text of the program, which another version may write otherwise.
-    """
+    """A fingerprint of what a step computes: of model, loss, penalty, optimizer and numbers."""
     number = jax.ShapeDtypeStruct([], jnp.int32)
     indices = jax.ShapeDtypeStruct([1], jnp.int32)
     alone = recipe._replace(sharding=None)
-    jaxpr = jax.make_jaxpr(_step, static_argnums=0)(alone, state, example, number, indices)
-    text = re.sub(r"\b0x[0-9a-f]+", "", str(jaxpr))
-    return {"jax": jax.__version__, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    steps = jax.make_jaxpr(_step, static_argnums=0)
+    return fingerprint(steps(alone, state, example, number, indices))

@@ -251,8 +251,9 @@ def step(
     updates, optimizer_state = recipe.optimizer.update(gradient, state.optimizer, state.params)
     params: Any = optax.apply_updates(state.params, updates)
 
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
-    good = jnp.all(jnp.stack([jnp.isfinite(penalty), *finite]))
+    # What an optimizer makes of a gradient that is not finite (`optax.zero_nans`) is its business.
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]
+    good = jnp.all(jnp.stack([jnp.isfinite(penalty), jnp.isfinite(loss), *finite]))
     harmless, scale = _rescaled(state.scale, good)
     trouble = (bad >= 0) | ~(good | harmless)
     taken = (bad < 0) & good & (state.trouble.step < 0)
@@ -363,10 +364,10 @@ def _summed(
 
 def _spread(loss: Loss, logits: Array, labels: Any, weights: Any) -> tuple[Array, Array]:
     losses = loss(logits, labels)
-    if losses.shape[:1] != weights.shape:
+    if losses.shape[:1] != weights.shape or losses.shape != logits.shape[: losses.ndim]:
         raise ValueError(
-            "`loss` must give one loss per example (or more), with the examples first, but for "
-            f"{weights.shape[0]} examples {describe(losses)} came, from logits "
+            "`loss` must give one loss per example (or per logit), with the examples first, but "
+            f"for {weights.shape[0]} examples {describe(losses)} came, from logits "
             f"{describe(logits)} and labels {describe(labels)}."
         )
     weights = weights.reshape(weights.shape + (1,) * (losses.ndim - 1))

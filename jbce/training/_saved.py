@@ -80,7 +80,7 @@ def load_model(path: str | os.PathLike[str], model: nnx.Module | None = None) ->
             what the file describes, one of `jbce.training`.
 
     Returns:
-        A model with the numbers of the file.
+        A model with the numbers of the file; what the file describes is in evaluation mode.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -148,7 +148,9 @@ def _made(path: pathlib.Path, description: dict[str, Any]) -> nnx.Module:
             arguments["activation"] = ACTIVATIONS[arguments["activation"]]
         if arguments.get("dtype") is not None:
             arguments["dtype"] = jnp.dtype(arguments["dtype"])
-        return nnx.eval_shape(lambda: kind(**arguments, rngs=nnx.Rngs(0)))
+        made = nnx.eval_shape(lambda: kind(**arguments, rngs=nnx.Rngs(0)))
+        made.eval()
+        return made
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} describes no model: {error}.") from error
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import metrics as _metrics
-from ._data import Data, as_data, at_least_one
+from ._data import Data, as_data, at_least_one, check_key
 from ._loop import Score
 from ._progress import progress_bar as _progress_bar
 from ._sweep_program import Device, Runner, Setting, Trial, programs
-from ._sweep_result import Outcome, SweepResult, result_of
+from ._sweep_result import Outcome, SweepResult, name_of, result_of
 from ._sweep_store import SweepStore
 
 _COLUMNS = {"seed", "epochs", "best_epoch", "diverged", "training_loss"}
@@ -105,13 +105,14 @@ def sweep(
         >>> result.trials.height, result.settings.height
         (12, 4)
     """
+    check_key(key)
     epochs = at_least_one("epochs", epochs)
-    rows = _settings(settings)
     numbers = [*range(seeds)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be at least one, each once, but {seeds} came.")
     held, judged = as_data("data", data), as_data("validation", validation)
     judges = _default_metrics(judged) if metrics is None else [*metrics]
+    rows = _settings(settings, {name_of(metric) for metric in judges})
     runner = Runner(
         make,
         rows,
@@ -148,9 +149,12 @@ def sweep(
 
 
 def _settings(
-    settings: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], judges: set[str]
 ) -> list[Setting]:
     if isinstance(settings, Mapping):
+        for name, values in settings.items():
+            if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
+                raise TypeError(f"`settings` {name!r} must be a list of values, not {values!r}.")
         rows = [
             dict(zip(settings, values, strict=True))
             for values in itertools.product(*(list(column) for column in settings.values()))
@@ -159,7 +163,7 @@ def _settings(
         rows = [dict(row) for row in settings]
     if not rows:
         raise ValueError("`settings` must hold at least one, but there is none.")
-    taken = _COLUMNS & rows[0].keys()
+    taken = (_COLUMNS | judges) & rows[0].keys()
     if taken:
         raise ValueError(f"A setting cannot be called {sorted(taken)[0]!r}: the tables use it.")
     for row in rows:

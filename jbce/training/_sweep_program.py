@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ._checkpoints import digest_of
+from ._checkpoints import digest_of, fingerprint
 from ._data import Data, at_least_one, check_labels, logits_of_one
 from ._extra import extra
 from ._loop import (
@@ -118,7 +118,19 @@ class Runner:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "patience": self.patience,
+            "programs": [self.text_of(program) for program in programs(self.rows)],
         }
+
+    def text_of(self, program: Program) -> dict[str, str]:
+        """A fingerprint of what `make` makes of the settings, and of what trains it."""
+        part = Part(program.numbers[:1], self.seeds[:1], (1, 1))
+        plan, arguments = self.plan(program), self.arguments(program, part)
+        return fingerprint(jax.make_jaxpr(partial(_trained, plan))(*arguments))
+
+    def plan(self, program: Program) -> "_Plan":
+        return _Plan(
+            self.make, program.static, self.epochs, self.batch_size, self.patience, self.score
+        )
 
     def parts(self, program: Program, chunk: int | None) -> list[Part]:
         """The chunks of a program.
@@ -163,11 +175,8 @@ class Runner:
         )
 
     def program(self, program: Program, shape: tuple[int, int]) -> Any:
-        plan = _Plan(
-            self.make, program.static, self.epochs, self.batch_size, self.patience, self.score
-        )
         part = Part(program.numbers[:1], self.seeds[:1], shape)
-        return _compiled(plan, self.arguments(program, part))
+        return _compiled(self.plan(program), self.arguments(program, part))
 
     def arguments(self, program: Program, part: Part) -> tuple[Any, ...]:
         rows = _filled([self.rows[number] for number in part.settings], part.shape[1])
@@ -195,6 +204,7 @@ class Runner:
 
     def rebuild(self, setting: Setting, outcome: Outcome) -> nnx.Module:
         model = _made(self.make, setting, nnx.Rngs(0)).model
+        model.eval()
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         leaves, structure = jax.tree.flatten((params, rest))
         values = [_like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]

@@ -1,6 +1,7 @@
 """What a sweep has found, as tables."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +78,7 @@ def result_of(
     order = None
     for metric in judges:
         values, influences = _judged(metric, jnp.asarray(logits), *arrays)
-        name = getattr(getattr(metric, "func", metric), "__name__", str(metric))
+        name = name_of(metric)
         columns[name] = values.tolist()
         columns[f"{name}.standard_error"] = np.sqrt(np.sum(influences**2, axis=-1)).tolist()
         shape = (len(rows), len(seeds))
@@ -105,11 +106,23 @@ def result_of(
     return SweepResult(polars.DataFrame(columns, strict=False), settings, logits, model)
 
 
+def name_of(metric: Callable[..., Any]) -> str:
+    """The column of a metric."""
+    return getattr(getattr(metric, "func", metric), "__name__", str(metric))
+
+
 def _judged(
     metric: Callable[..., Any], logits: jax.Array, labels: jax.Array, weights: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of every trial, and what each example does to it."""
+    values, influences = _values_and_influences(metric, logits, labels, weights)
+    return np.asarray(values, np.float64), np.asarray(influences, np.float64)
 
+
+@partial(jax.jit, static_argnums=0)
+def _values_and_influences(
+    metric: Callable[..., Any], logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     num_examples = labels.shape[0]
     weights = weights.reshape(num_examples, *[1] * (labels.ndim - 1))
     weights = jnp.broadcast_to(weights, labels.shape)
@@ -119,8 +132,7 @@ def _judged(
         influences = _metrics.influence(metric, one, labels, weights=weights)
         return value, influences.reshape(num_examples, -1).sum(axis=-1)  # of all its labels
 
-    values, influences = jax.jit(lambda all: jax.lax.map(both, all))(logits)
-    return np.asarray(values, np.float64), np.asarray(influences, np.float64)
+    return jax.lax.map(both, logits)
 
 
 def _compared(values: np.ndarray, influences: np.ndarray, *, largest: bool) -> _metrics.Comparison:

@@ -34,15 +34,11 @@ def explained(
         return epoch, f"The loss of {passes.name(example)} is not finite", example
     data, indices = passes.batch(number)
     wrong = np.asarray(_wrong_gradients(recipe, state, data))
-    if wrong.any():
+    if wrong.any() and (len(wrong) == 1 or not wrong.all()):
         example = int(indices[wrong.argmax()])
         said = f"The loss of {passes.name(example)} is finite, but its gradient is not"
         return epoch, said, example
-    return (
-        epoch,
-        "The gradient of the whole batch is not finite, though that of each example is",
-        None,
-    )
+    return epoch, "The loss, or the update of the parameters, of a whole batch is not finite", None
 
 
 @partial(jax.jit, static_argnums=0)
