@@ -45,9 +45,15 @@ def examples(seed, number=40, num_classes=None):
 DATA, JUDGED = examples(0), examples(1, 30)
 
 
+def sweep(make: Any, settings: Any, **changes: Any) -> Any:
+    """With the choices of this file, but for the changes."""
+    choice: dict[str, Any] = {"data": DATA, "validation": JUDGED} | CHOICE | changes
+    return training.sweep(make, settings, **choice)
+
+
 @pytest.fixture(scope="module")
 def swept():
-    return training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **CHOICE)
+    return sweep(make, SETTINGS)
 
 
 def test_a_trial_is_the_training_alone(swept):
@@ -120,7 +126,7 @@ def test_the_interval_of_a_difference_is_of_examples_and_seeds(swept):
 
 @pytest.mark.parametrize("chunk", [1, 3, 5])
 def test_chunks_change_nothing(swept, chunk):
-    again = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, chunk=chunk, **CHOICE)
+    again = sweep(make, SETTINGS, chunk=chunk)
     np.testing.assert_allclose(again.logits, swept.logits, rtol=1e-4, atol=1e-6)
 
 
@@ -132,7 +138,7 @@ def test_what_is_no_float_makes_a_program_of_its_own():
         return training.Trial(training.MLP(3, [width], 3, rngs=rngs), optax.sgd(learning_rate))
 
     data = examples(2, num_classes=3)
-    result = training.sweep(
+    result = sweep(
         several,
         [
             {"width": 4, "learning_rate": 0.1},
@@ -142,7 +148,6 @@ def test_what_is_no_float_makes_a_program_of_its_own():
         data=data,
         validation=data,
         metrics=[metrics.accuracy],
-        **CHOICE,
     )
     assert result.trials["width"].to_list() == [4, 4, 2, 2, 4, 4]
     models: list[Any] = [result.models(number) for number in range(6)]
@@ -150,26 +155,23 @@ def test_what_is_no_float_makes_a_program_of_its_own():
     assert shapes == [(3, 4), (3, 4), (3, 2), (3, 2), (3, 4), (3, 4)]
     assert result.settings["accuracy"].is_sorted(descending=True)
     before = len(traces)
-    training.sweep(
+    sweep(
         several,
         {"width": [4], "learning_rate": [0.2, 0.5]},
         data=data,
         validation=data,
         metrics=[metrics.accuracy],
-        **CHOICE,
     )
     assert len(traces) == before + 1  # the check alone: the program is there
 
 
 def test_patience_keeps_the_best_epoch():
     """A rate far too large: the validation loss is least at the start of the training."""
-    result = training.sweep(
+    result = sweep(
         make,
         {"learning_rate": [0.01, 3.0], "gamma": [0.0]},
-        data=DATA,
-        validation=JUDGED,
         patience=20,
-        **(CHOICE | {"epochs": 20}),
+        epochs=20,
     )
     for number, row in enumerate(result.trials.to_dicts()):
         losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, 1, -1) * result.logits[number])
@@ -187,13 +189,12 @@ def test_several_labels_per_example_are_one_example():
     def stacked(data):
         return data[0], np.stack([data[1], data[1]], axis=-1)
 
-    result = training.sweep(
+    result = sweep(
         twice,
         {"learning_rate": [0.1, 0.5]},
         data=stacked(DATA),
         validation=stacked(JUDGED),
         metrics=[metrics.log_loss],
-        **CHOICE,
     )
     labels = np.stack([JUDGED[1]] * 2, axis=-1)
     for row, logits in zip(result.trials.to_dicts(), result.logits, strict=True):
@@ -203,18 +204,15 @@ def test_several_labels_per_example_are_one_example():
         np.testing.assert_allclose(row["log_loss.standard_error"], error, rtol=1e-3)
     with pytest.raises(ValueError, match="`metrics` are needed"):
         soft = (DATA[0], np.full([40, 2], 0.5, np.float32))
-        training.sweep(twice, {"learning_rate": [0.1]}, data=soft, validation=soft, **CHOICE)
+        sweep(twice, {"learning_rate": [0.1]}, data=soft, validation=soft)
 
 
 def test_a_trial_that_diverges_disturbs_no_other(swept):
     rates = [0.01, 1e38, 0.1]
     with jax.debug_nans(False):
-        result = training.sweep(
+        result = sweep(
             make,
             {"learning_rate": rates, "gamma": [0.0, 2.0]},
-            data=DATA,
-            validation=JUDGED,
-            **CHOICE,
         )
     diverged = result.trials.filter(polars.col("learning_rate") == 1e38)["diverged"]
     assert diverged.all() and result.trials["diverged"].sum() == 4
@@ -225,7 +223,7 @@ def test_a_trial_that_diverges_disturbs_no_other(swept):
 def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monkeypatch):
     from jbce.training import _sweep_program
 
-    choice: dict[str, Any] = CHOICE | {"chunk": 2, "folder": tmp_path / "sweep"}
+    choice: dict[str, Any] = {"chunk": 2, "folder": tmp_path / "sweep"}
     trained, run = [], _sweep_program.Runner.run
 
     def dies(self, program, part):
@@ -236,41 +234,37 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
 
     monkeypatch.setattr(_sweep_program.Runner, "run", dies)
     with pytest.raises(KeyboardInterrupt):
-        training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice)
+        sweep(make, SETTINGS, **choice)
     (tmp_path / "sweep" / f"trials-{trained[0]}.safetensors").write_bytes(b"torn")
     trained[:] = trained[:1]
     monkeypatch.setattr(
         _sweep_program.Runner, "run", lambda *a: (trained.append(a[-1].name), run(*a))[1]
     )
-    result = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **choice)
+    result = sweep(make, SETTINGS, **choice)
     assert len(trained) == 1 + 2 and trained[1] == trained[0]  # the torn one, and the missing one
     np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
     for other in ({"epochs": 4}, {"key": jax.random.key(2)}):
         with pytest.raises(ValueError, match=f"another sweep, with other .*{next(iter(other))}"):
-            training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, **(choice | other))
+            sweep(make, SETTINGS, **(choice | other))
 
     def faster(rngs, learning_rate, gamma):
         return make(rngs, 2 * learning_rate, gamma)
 
     faster.__qualname__ = make.__qualname__
     with pytest.raises(ValueError, match="with other programs"):
-        training.sweep(faster, SETTINGS, data=DATA, validation=JUDGED, **choice)
+        sweep(faster, SETTINGS, **choice)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds notes\.txt"):
-        training.sweep(
-            make, SETTINGS, data=DATA, validation=JUDGED, **(choice | {"folder": tmp_path})
-        )
+        sweep(make, SETTINGS, **(choice | {"folder": tmp_path}))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_memory_is_foreseen(swept):
     with pytest.raises(MemoryError, match=r"chunk of 8 trials needs [\d,]+ bytes.*chunk=\d+ would"):
-        training.sweep(
-            make, SETTINGS, data=DATA, validation=JUDGED, chunk=8, memory=12_000, **CHOICE
-        )
+        sweep(make, SETTINGS, chunk=8, memory=12_000, **CHOICE)
     with pytest.raises(MemoryError, match=r"One trial alone needs [\d,]+ bytes, but 100 may"):
-        training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, memory=100, **CHOICE)
-    small = training.sweep(make, SETTINGS, data=DATA, validation=JUDGED, memory=12_000, **CHOICE)
+        sweep(make, SETTINGS, memory=100)
+    small = sweep(make, SETTINGS, memory=12_000)
     np.testing.assert_allclose(small.logits, swept.logits, rtol=1e-4, atol=1e-6)
 
 
@@ -296,4 +290,4 @@ def test_memory_is_foreseen(swept):
 def test_bad_input_is_named_and_shown(change, error, says):
     choice: dict[str, Any] = CHOICE | {"make": make, "settings": SETTINGS, "data": DATA} | change
     with pytest.raises(error, match=says):
-        training.sweep(choice.pop("make"), choice.pop("settings"), validation=JUDGED, **choice)
+        sweep(choice.pop("make"), choice.pop("settings"), validation=JUDGED, **choice)

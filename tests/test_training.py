@@ -44,13 +44,9 @@ def logistic(num_classes=None, num_features=3):
     return training.LogisticRegression(num_features, num_classes, rngs=nnx.Rngs(0))
 
 
-def fit(model, features, labels, weights=None, **choice):
-    choice: dict[str, Any] = {
-        "epochs": 3,
-        "key": jax.random.key(7),
-        "optimizer": HALF_STEPS,
-    } | choice
-    return training.fit(model, (features, labels, weights), **choice)
+def fit(model, features, labels, weights=None, **changes: Any):
+    choice: dict[str, Any] = {"epochs": 3, "key": jax.random.key(7), "optimizer": HALF_STEPS}
+    return training.fit(model, (features, labels, weights), **(choice | changes))
 
 
 # Models
