@@ -47,13 +47,14 @@ DATA, JUDGED = examples(0), examples(1, 30)
 
 def sweep(make: Any, settings: Any, **changes: Any) -> Any:
     """With the choices of this file, but for the changes."""
-    choice: dict[str, Any] = {"data": DATA, "validation": JUDGED} | CHOICE | changes
+    choice: dict[str, Any] = {"data": DATA, "validation": JUDGED, "metrics": [metrics.log_loss]}
+    choice |= CHOICE | changes
     return training.sweep(make, settings, **choice)
 
 
 @pytest.fixture(scope="module")
 def swept():
-    return sweep(make, SETTINGS)
+    return sweep(make, SETTINGS, metrics=None)
 
 
 def test_a_trial_is_the_training_alone(swept):
@@ -204,7 +205,7 @@ def test_several_labels_per_example_are_one_example():
         np.testing.assert_allclose(row["log_loss.standard_error"], error, rtol=1e-3)
     with pytest.raises(ValueError, match="`metrics` are needed"):
         soft = (DATA[0], np.full([40, 2], 0.5, np.float32))
-        sweep(twice, {"learning_rate": [0.1]}, data=soft, validation=soft)
+        sweep(twice, {"learning_rate": [0.1]}, data=soft, validation=soft, metrics=None)
 
 
 def test_a_trial_that_diverges_disturbs_no_other(swept):

@@ -101,7 +101,8 @@ def sweep(
         >>> examples = features, (features[:, 0] > 0).astype(jnp.int32)
         >>> result = sweep(
         ...     make, {"learning_rate": [0.01, 0.1], "smoothing": [0.0, 0.1]}, seeds=3,
-        ...     data=examples, validation=examples, epochs=5, batch_size=20, key=jax.random.key(1))
+        ...     data=examples, validation=examples, epochs=5, batch_size=20,
+        ...     metrics=[jbce.metrics.log_loss], key=jax.random.key(1))
         >>> result.trials.height, result.settings.height
         (12, 4)
     """
