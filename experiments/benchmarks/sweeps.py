@@ -2,8 +2,9 @@
 
 Command:  python -m experiments benchmark sweeps
 Minutes:  6
-Expect:   2,048 small logistic regressions in a fifth of the time of a loop of compiled fits; 256
-          networks on the digits in a quarter; no gain once a training alone keeps the machine busy.
+Expect:   2,048 small logistic regressions in a sixth of the time of a loop of compiled fits; 256
+          networks on the digits in two fifths (the goal is a quarter); no gain once a training
+          alone keeps the machine busy.
 
 The loop calls one compiled function per training (the same epochs in one `lax.scan`, compiled
 once), so that what is compared is batching and nothing else. Seconds are medians of interleaved
