@@ -13,6 +13,7 @@ PACKAGE = pathlib.Path(jbce.__file__).parent
 LAYERS = {
     "_typing": 0,
     "_definitions": 0,
+    "_whole_file": 0,
     "_exact": 1,
     "verify": 1,
     "numerics": 2,

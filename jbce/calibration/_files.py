@@ -3,13 +3,13 @@
 import json
 import os
 import pathlib
-import secrets
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._whole_file import write_whole
 from ._binary import Beta, Platt
 from ._isotonic import Isotonic
 from ._multiclass import Dirichlet, Vector
@@ -81,7 +81,7 @@ def save(path: str | os.PathLike[str], fitted: Fitted, *, overwrite: bool = Fals
         content = _safetensors().save(fields, metadata={**FORMAT, "method": method})
     else:
         raise ValueError(f"`path` must end in .json or .safetensors, but {path} came.")
-    _write(path, content, overwrite)
+    write_whole(path, content, overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Fitted:
@@ -201,30 +201,3 @@ def _of_safetensors(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarra
     # The header that was just read: its length in 8 bytes, then JSON.
     size = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + size]).get("__metadata__", {}), fields
-
-
-def _write(path: pathlib.Path, content: bytes, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there; overwrite=True replaces it.")
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(part, path)
-        else:
-            _link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _link(part: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives `part` its name unless a file has come there meanwhile."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise FileExistsError(f"{path} is there; overwrite=True replaces it.") from None
-    except OSError:  # a file system without links
-        os.replace(part, path)

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .._whole_file import write_whole
 from ._extra import extra
 
 with extra():
@@ -84,9 +85,7 @@ class JSONLines:
                     kept.append(line + "\n")
             except (ValueError, TypeError, KeyError):  # cut off by the death
                 continue
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        part.write_text("".join(kept), encoding="utf-8")
-        os.replace(part, self.path)
+        write_whole(self.path, "".join(kept).encode(), overwrite=True)
 
 
 def _of_json(value: Any) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from .._typing import describe
 from ._data import at_least_one
 from ._extra import extra
+from ._leaves import like, numbers_of
 
 
 @dataclass(frozen=True)
@@ -195,18 +196,11 @@ def _named_arrays(state: Any) -> tuple[dict[str, jax.Array], Any]:
     leaves, structure = jax.tree.flatten(state)
     named = jax.tree.leaves_with_path(state)
     names = [f"{number}{jax.tree_util.keystr(path)}" for number, (path, _) in enumerate(named)]
-    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
-    arrays = {
-        name: jax.random.key_data(leaf) if is_key else jnp.asarray(leaf)
-        for name, leaf, is_key in zip(names, leaves, keys, strict=True)
-    }
+    arrays = {name: jnp.asarray(numbers_of(leaf)) for name, leaf in zip(names, leaves, strict=True)}
 
     def rebuilt(arrays: dict[str, jax.Array]) -> Any:
         return structure.unflatten(
-            jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf))
-            if is_key
-            else arrays[name]
-            for name, leaf, is_key in zip(names, leaves, keys, strict=True)
+            like(leaf, arrays[name]) for name, leaf in zip(names, leaves, strict=True)
         )
 
     return arrays, rebuilt

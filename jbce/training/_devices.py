@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ._extra import extra
+from ._leaves import is_key, name_of
 from ._loop import Recipe, State
 
 with extra():
@@ -67,7 +68,7 @@ class Devices:
         mesh, left = self.mesh, dict(self.partition)
 
         pure = nnx.to_pure_dict(state.params)
-        names = [_name(path) for path, _ in jax.tree.leaves_with_path(pure)]
+        names = [name_of(path) for path, _ in jax.tree.leaves_with_path(pure)]
         leaves = [NamedSharding(mesh, left.pop(name, PartitionSpec())) for name in names]
         if left:
             raise ValueError(f"`partition` names {sorted(left)}, but the parameters are {names}.")
@@ -142,11 +143,7 @@ def _is_loss_of_peer(error: Exception) -> bool:
     )
 
 
-def _name(path: tuple[Any, ...]) -> str:
-    return ".".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path)
-
-
 def _put(leaf: Any, sharding: NamedSharding) -> Any:
-    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if not is_key(leaf):
         leaf = np.asarray(leaf)  # every process has the same, and hands over its part
     return jax.device_put(leaf, sharding)

@@ -21,6 +21,7 @@ from ._data import Data, as_data, at_least_one, check_key, check_labels, logits_
 from ._devices import Devices
 from ._extra import extra
 from ._files import Files
+from ._leaves import numbers_of
 from ._loop import History, Loss, Penalty, Recipe, Score, State, is_over, mean_of
 from ._loop import default_loss as _default_loss
 from ._loop import initial_state as _initial_state
@@ -184,7 +185,7 @@ def fit(
         devices.batches,
     )
     state = jax.tree.map(_copied, _initial_state(recipe, params, rest))
-    start = "" if checkpoints is None else digest_of(map(_numbers, jax.tree.leaves(state[:2])))
+    start = "" if checkpoints is None else digest_of(map(numbers_of, jax.tree.leaves(state[:2])))
     state = devices.place(recipe, state)
     held, judged = devices.replicate(held), devices.replicate(judged)
     passes: Passes
@@ -331,11 +332,6 @@ def _default_optimizer() -> optax.GradientTransformation:
 
 def _copied(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, (jax.Array, np.ndarray)) else leaf
-
-
-def _numbers(leaf: jax.Array) -> jax.Array:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
 
 
 def _mode(model: nnx.Module, mode: str) -> nnx.Module:

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import secrets
 from typing import Any
 
 import jax
@@ -11,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import describe
+from .._whole_file import write_whole
 from ._extra import extra
+from ._leaves import is_key, name_of, numbers_of
 from ._models import ACTIVATIONS, MODELS
 
 with extra():
@@ -50,8 +51,6 @@ def save_model(path: str | os.PathLike[str], model: nnx.Module, *, overwrite: bo
     Source: https://huggingface.co/docs/safetensors for the format.
     """
     path = _checked(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there; overwrite=True replaces it.")
     name = type(model).__name__
     about = {"model": name, "arguments": None}
     if MODELS.get(name) is type(model):
@@ -60,15 +59,7 @@ def save_model(path: str | os.PathLike[str], model: nnx.Module, *, overwrite: bo
         {place: np.array(value, order="C") for place, value in _arrays(model).items()},
         metadata={**_FORMAT, "description": json.dumps(about)},
     )
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, content, overwrite=overwrite)
 
 
 def load_model(path: str | os.PathLike[str], model: nnx.Module | None = None) -> Any:
@@ -110,7 +101,7 @@ def load_model(path: str | os.PathLike[str], model: nnx.Module | None = None) ->
                 f"{type(model).__name__} has {shown[1]}."
             )
     leaves = jax.tree.leaves_with_path(nnx.to_pure_dict(state))
-    values = [_as_it_was(leaf, arrays[_name(place)]) for place, leaf in leaves]
+    values = [_as_it_was(leaf, arrays[name_of(place)]) for place, leaf in leaves]
     return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(state), values))
 
 
@@ -158,26 +149,16 @@ def _made(path: pathlib.Path, description: dict[str, Any]) -> nnx.Module:
 def _arrays(model: nnx.Module) -> dict[str, Any]:
     """The numbers of a model by their places, random keys as the numbers that they are."""
     state = nnx.to_pure_dict(nnx.state(model))
-    return {_name(place): _numbers(leaf) for place, leaf in jax.tree.leaves_with_path(state)}
-
-
-def _name(place: tuple[Any, ...]) -> str:
-    return ".".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in place)
+    return {name_of(place): _numbers(leaf) for place, leaf in jax.tree.leaves_with_path(state)}
 
 
 def _numbers(leaf: Any) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.eval_shape(jax.random.key_data, leaf)
-        return leaf
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return np.asarray(numbers_of(leaf))
+    return jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
 
 
 def _as_it_was(leaf: Any, numbers: np.ndarray) -> jax.Array:
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(jnp.asarray(numbers))
     return jnp.asarray(numbers)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ._checkpoints import digest_of, fingerprint
 from ._data import Data, at_least_one, check_labels, logits_of_one
 from ._extra import extra
+from ._leaves import like, numbers_of
 from ._loop import (
     History,
     Loss,
@@ -207,7 +208,7 @@ class Runner:
         model.eval()
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         leaves, structure = jax.tree.flatten((params, rest))
-        values = [_like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]
+        values = [like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]
         return nnx.merge(graphdef, *structure.unflatten(values))
 
 
@@ -285,7 +286,7 @@ def _trained(
         best = state.best
         params, rest = state[:2] if best is None else best[:2]
         logits = logits_of(recipe.evaluating, params, rest, judged.features, plan.batch_size)
-        leaves = [_numbers(leaf) for leaf in jax.tree.leaves((params, rest))]
+        leaves = [numbers_of(leaf) for leaf in jax.tree.leaves((params, rest))]
         return {
             **{f"model.{number}": leaf for number, leaf in enumerate(leaves)},
             **{name: getattr(history, name) for name in History._fields},
@@ -297,20 +298,6 @@ def _trained(
 
     over_settings = jax.vmap(one, (None, 0), axis_size=None if traced else 1)
     return jax.vmap(over_settings, (0, None))(seeds, traced)
-
-
-def _numbers(leaf: jax.Array) -> jax.Array:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _like(leaf: Any, values: np.ndarray) -> jax.Array:
-    if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(values), impl=jax.random.key_impl(leaf))
-    return jnp.asarray(values)
 
 
 def programs(rows: list[Setting]) -> list[Program]:

@@ -3,11 +3,11 @@
 import json
 import os
 import pathlib
-import secrets
 from typing import Any
 
 import numpy as np
 
+from .._whole_file import write_whole
 from ._extra import extra
 
 with extra():
@@ -30,7 +30,7 @@ class SweepStore:
             strangers = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
             if strangers:
                 raise ValueError(f"{self.folder} holds {strangers[0]}, and is no sweep's folder.")
-            _write(path, json.dumps(wanted, indent=1).encode())
+            write_whole(path, json.dumps(wanted, indent=1).encode(), overwrite=True)
             return
         try:
             found = json.loads(path.read_text())
@@ -54,16 +54,7 @@ class SweepStore:
     def keep(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write a chunk, whole or not at all."""
         whole = {key: np.array(array, order="C") for key, array in arrays.items()}
-        _write(self._path(name), safetensors.numpy.save(whole))
+        write_whole(self._path(name), safetensors.numpy.save(whole), overwrite=True)
 
     def _path(self, name: str) -> pathlib.Path:
         return self.folder / f"trials-{name}.safetensors"
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
