@@ -131,8 +131,18 @@ class _Trial(NamedTuple):
     accepted: Array
 
 
-def newton(objective: Objective, curvatures: Curvatures | None, start: Any, data: Any) -> Any:
+def newton(
+    objective: Objective,
+    curvatures: Curvatures | None,
+    start: Any,
+    data: Any,
+    *,
+    matrix: Callable[[Array, Any], Array] | None = None,
+) -> Any:
     """Newton's method, its steps from conjugate gradients and shortened where they overshoot.
+
+    `matrix` gives the second derivatives at flat parameters where they are few; without it, each
+    of their products with a direction is taken through the data.
 
     Ends with the step that promises less than 1e-20 nats: what it leaves is the square of that,
     hence rounding. Where the infimum lies at infinity, the steps promise less and less, and the
@@ -148,7 +158,10 @@ def newton(objective: Objective, curvatures: Curvatures | None, start: Any, data
         return (now.decrement > 1e-20) & ~now.stuck & (now.steps < MAX_STEPS)
 
     def step(now: _Progress) -> _Progress:
-        _, hessian = jax.linearize(gradient_of, now.at)
+        if matrix is None:
+            _, hessian = jax.linearize(gradient_of, now.at)
+        else:
+            hessian = partial(_times, matrix(now.at, data))
         # Loose while far, so that no product is wasted and convergence stays quadratic.
         tolerance = jnp.clip(jnp.sqrt(now.decrement), 1e-7, 0.1)
         scales = _scales(curvatures, shaped(now.at), data)
@@ -185,6 +198,10 @@ def newton(objective: Objective, curvatures: Curvatures | None, start: Any, data
     none = jnp.zeros([], jnp.int32)
     first = _Progress(flat_start, value, gradient, jnp.ones_like(value), none, jnp.isnan(value))
     return shaped(lax.while_loop(goes_on, step, first).at)
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    return lax.dot_general(matrix, vector, (((1,), (0,)), ((), ())))
 
 
 class _Solution(NamedTuple):

@@ -1,7 +1,7 @@
 """Logistic regression to its optimum: the loss is convex, so that there is nothing to tune."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,6 @@ from jax.core import Tracer
 from .._optimum import (
     binary_losses,
     categorical_losses,
-    conjugate_gradients,
-    dot,
     newton,
     optimum,
 )
@@ -28,9 +26,6 @@ from .._typing import (
     as_real,
     describe,
 )
-
-_MAX_STEPS = 100
-_MAX_HALVINGS = 40
 
 
 class Logistic(NamedTuple):
@@ -251,78 +246,16 @@ def _curvatures(parameters: Logistic, sample: _Sample) -> Logistic:
     )
 
 
-class _Progress(NamedTuple):
-    at: Array
-    value: Array
-    decrement: Array
-    steps: Array
-    stuck: Array
-
-
-def _binary_newton(objective: Any, curvatures: Any, start: Any, sample: _Sample) -> Any:
-    """Newton's method with the matrix of second derivatives, which is small."""
-    del objective, curvatures
-    labels, weights, size = sample.labels, sample.weights, sample.features.shape[1]
-    rows = jnp.concatenate([sample.features, jnp.ones_like(weights)[:, None]], axis=1)
-    start = jnp.zeros([size + 1])  # the last is the bias, which nothing pulls
-    pulled = jnp.concatenate([sample.penalty / sample.spread**2, jnp.zeros([1])])
-
-    def value(at: Array) -> Array:
-        logits = lax.dot_general(rows, at, (((1,), (0,)), ((), ())))
-        softplus = jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-        return jnp.sum(weights * (softplus - labels * logits)) + jnp.sum(pulled * at**2) / 2.0
-
-    def goes_on(now: _Progress) -> Array:
-        return (now.decrement > 1e-20) & ~now.stuck & (now.steps < _MAX_STEPS)
-
-    def step(now: _Progress) -> _Progress:
-        logits = lax.dot_general(rows, now.at, (((1,), (0,)), ((), ())))
-        doubt = jnp.exp(-jnp.abs(logits))
-        likely = 1.0 / (1.0 + doubt)
-        probs = jnp.where(logits > 0.0, likely, doubt * likely)
-        residuals = weights * (probs - labels)
-        gradient = lax.dot_general(residuals, rows, (((0,), (0,)), ((), ()))) + pulled * now.at
-        curvature = weights * doubt * likely**2
-        matrix = lax.dot_general(rows, curvature[:, None] * rows, (((0,), (0,)), ((), ())))
-        diagonal = jnp.sum(jnp.where(_is_diagonal(matrix), matrix, 0.0), axis=1) + pulled
-        scales = jnp.maximum(diagonal, 1e-30)
-
-        def product(vector: Array) -> Array:
-            return lax.dot_general(matrix, vector, (((1,), (0,)), ((), ()))) + pulled * vector
-
-        direction = conjugate_gradients(product, -gradient, 1e-10, scales)
-        slope = dot(gradient, direction)
-
-        def too_long(trial: tuple[Array, Array, Array]) -> Array:
-            length, reached, halvings = trial
-            falls = reached <= now.value + 1e-4 * length * slope
-            level = reached <= now.value + 1e-14 * jnp.abs(now.value)
-            small = -slope < 1e-10 * jnp.abs(now.value)  # where decrease drowns in rounding
-            return ~(falls | (level & small)) & (halvings < _MAX_HALVINGS)
-
-        def halved(trial: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            length, _, halvings = trial
-            return length / 2.0, value(now.at + length / 2.0 * direction), halvings + 1
-
-        one = jnp.ones_like(now.value)
-        first = (one, value(now.at + direction), jnp.zeros_like(now.steps))
-        length, reached, halvings = lax.while_loop(too_long, halved, first)
-        taken = halvings < _MAX_HALVINGS
-        return _Progress(
-            jnp.where(taken, now.at + length * direction, now.at),
-            jnp.where(taken, reached, now.value),
-            -slope,
-            now.steps + 1,
-            ~taken,
-        )
-
-    at_start = value(start)
-    none = jnp.zeros([], jnp.int32)
-    first = _Progress(start, at_start, jnp.ones_like(at_start), none, jnp.isnan(at_start))
-    found = lax.while_loop(goes_on, step, first).at
-    return Logistic(lax.slice_in_dim(found, 0, size), found[size])
-
-
-def _is_diagonal(matrix: Array) -> Array:
+def _binary_hessian(flat: Array, sample: _Sample) -> Array:
+    """Second derivatives in the kernel and, last, the bias, which nothing pulls."""
+    rows = jnp.concatenate([sample.features, jnp.ones_like(sample.weights)[:, None]], axis=1)
+    doubt = jnp.exp(-jnp.abs(lax.dot_general(rows, flat, (((1,), (0,)), ((), ())))))
+    curvature = sample.weights * doubt / (1.0 + doubt) ** 2
+    matrix = lax.dot_general(rows, curvature[:, None] * rows, (((0,), (0,)), ((), ())))
     row, column = (lax.broadcasted_iota(jnp.int32, matrix.shape, axis) for axis in (0, 1))
-    return row == column
+    pulled = jnp.concatenate([sample.penalty / sample.spread**2, jnp.zeros([1])])
+    return matrix + jnp.where(row == column, pulled[:, None], 0.0)
+
+
+# One and the same object, which makes fits share their compilation.
+_binary_newton = partial(newton, matrix=_binary_hessian)
