@@ -1,4 +1,4 @@
-"""The command: `python -m experiments [NAME [--options] | benchmark [NAME [--options]]]`."""
+"""The command: `python -m experiments [NAME | benchmark NAME] [--options]`, or `gallery`."""
 
 import importlib
 import shlex
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None, *, runs: Path = RUNS) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             _list("experiment", "", experiments())
+        elif arguments[0] == "gallery":
+            return _gallery(arguments[1:], runs)
         elif arguments[0] != "benchmark":
             _experiment(find(arguments[0], experiments(), "experiment"), arguments[1:], runs)
         elif not arguments[1:] or arguments[1] in ("-h", "--help"):
@@ -71,6 +73,7 @@ def _list(kind: str, prefix: str, entries: Mapping[str, Entry]) -> None:
     show_text(f"Its options:   python -m experiments {prefix}NAME --help")
     if not prefix:
         show_text("Benchmarks:    python -m experiments benchmark")
+        show_text("One page:      python -m experiments gallery")
 
 
 def _experiment(entry: Entry, options: Sequence[str], runs: Path) -> None:
@@ -115,6 +118,31 @@ def _benchmark(entry: Entry, options: Sequence[str], runs: Path) -> None:
     rows = write_rows(path, module.run(config), suite=entry.name, config=config)
     show_rows(entry.question, rows)
     show_text(f"Written: {_short(path)}")
+
+
+def _gallery(options: Sequence[str], runs: Path) -> int:
+    from ._gallery import gallery, last_runs, table
+    from ._record import write_text
+    from ._terminal import show_text
+
+    if list(options) not in ([], ["--write"]):
+        print(
+            "error: gallery makes one page of the last runs; its only option is --write, which "
+            f"renews experiments/README.md too, but {shlex.join(options)} came.",
+            file=sys.stderr,
+        )
+        return 2
+    entries = experiments()
+    found = last_runs(entries, runs)
+    write_text(runs / "gallery.html", gallery(entries, found))
+    show_text(f"{len(found)} of {len(entries)} experiments: {_short(runs)}/gallery.html")
+    missing = [name for name in entries if name not in found]
+    if missing:
+        show_text(f"Not run yet: {', '.join(missing)}.")
+    if options:
+        write_text(FOLDER / "README.md", table(entries, found))
+        show_text(f"Written: {_short(FOLDER)}/README.md")
+    return 0
 
 
 def _short(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """What an experiment finds: told on the terminal as it happens, and kept as files at the end."""
 
 import dataclasses
+import datetime
 import json
 import math
 import os
@@ -25,6 +26,27 @@ class Metric:
     """None where there is no finite value."""
     unit: str
     """`1` for a ratio or a count."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """A number to remember, with the interval in which it may as well lie."""
+
+    what: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    interval: str
+    """What kind of interval it is, as `95 %`."""
+
+    def __str__(self) -> str:
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        if self.value is None:
+            return f"{self.what}: not finite"
+        if self.low is None or self.high is None:
+            return f"{self.what}: {self.value:.4g}{unit}"
+        return f"{self.what}: {self.value:.4g}{unit} ({self.low:.4g} to {self.high:.4g})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +87,26 @@ class Record:
 
     def __init__(self) -> None:
         self.metrics: list[Metric] = []
+        self.headlines: list[Headline] = []
         self.blocks: list[Text | Table | Figure] = []
         self._started = time.perf_counter()
 
     def metric(self, name: str, value: Any, unit: str) -> None:
         """Keep one number; NaN and infinities are kept as `null`."""
-        value = float(value)
-        self.metrics.append(Metric(name, value if math.isfinite(value) else None, unit))
+        self.metrics.append(Metric(name, _finite(value), unit))
+
+    def headline(
+        self,
+        what: str,
+        value: Any,
+        low: Any = None,
+        high: Any = None,
+        unit: str = "1",
+        interval: str = "95 %",
+    ) -> None:
+        """One of the few numbers that the gallery and the table of experiments show."""
+        low, high = (None if end is None else _finite(end) for end in (low, high))
+        self.headlines.append(Headline(what, _finite(value), low, high, unit, interval))
 
     def say(self, text: str) -> None:
         """One paragraph, on the terminal and in the report."""
@@ -94,20 +129,40 @@ class Record:
         )
 
     def write(self, folder: Path, *, name: str, config: Any) -> dict[str, Any]:
-        """Leave `metrics.json` and the figures in `folder`, and return what the JSON file holds."""
+        """Leave `metrics.json`, `blocks.json` and the figures in `folder`.
+
+        Returns:
+            What `metrics.json` holds.
+        """
         settings = dataclasses.asdict(config)
         contents = {
             "experiment": name,
+            "headlines": [dataclasses.asdict(headline) for headline in self.headlines],
             "rows": [dataclasses.asdict(metric) for metric in self.metrics],
             "seed": settings.get("seed"),
             "config": settings,
             "seconds": round(time.perf_counter() - self._started, 3),
+            "date": datetime.date.today().isoformat(),
         } | environment()
         for block in self.blocks:
             if isinstance(block, Figure):
                 write_text(folder / f"{block.name}.svg", block.svg)
+        blocks = [{"kind": type(block).__name__, **vars(block)} for block in self.blocks]
+        write_text(folder / "blocks.json", strict_json({"blocks": blocks}))
         write_text(folder / "metrics.json", strict_json(contents))
         return contents
+
+
+def read_blocks(path: Path) -> list[Text | Table | Figure]:
+    """The blocks of a report, as `Record.write` left them."""
+    kinds = {kind.__name__: kind for kind in (Text, Table, Figure)}
+    blocks = json.loads(path.read_text(encoding="utf-8"))["blocks"]
+    return [kinds[block.pop("kind")](**block) for block in blocks]
+
+
+def _finite(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def strict_json(contents: Mapping[str, Any]) -> str:
@@ -133,5 +188,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    number = float(value)
-    return number if math.isfinite(number) else None
+    return _finite(value)

@@ -1,7 +1,7 @@
 """One self-contained page for a person: what was asked, what was found, how to repeat it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -21,6 +21,9 @@ h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; padding-top: .75rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: .95rem; margin: 1.5rem 0 .4rem; }
+details { margin: 1rem 0; } summary { cursor: pointer; color: var(--faint); }
+ul.headlines { margin: .5rem 0 1rem; padding-left: 1.2rem; font-weight: 600; }
+a { color: inherit; }
 .kicker, figcaption, .note { color: var(--faint); font-size: .9rem; }
 .kicker { margin: 0 0 .25rem; }
 .scroll { overflow-x: auto; margin: 0 0 .5rem; }
@@ -41,7 +44,7 @@ pre { background: var(--band); border: 1px solid var(--line); border-radius: 6px
 
 
 def page(entry: Entry, record: Record, contents: Mapping[str, Any], command: str) -> str:
-    """The report as HTML. Nothing is loaded from elsewhere; what was generated is escaped."""
+    """The report of one run."""
     environment = {
         **{package: version for package, version in contents["versions"].items()},
         "platform": contents["platform"],
@@ -59,10 +62,10 @@ def page(entry: Entry, record: Record, contents: Mapping[str, Any], command: str
     parts = [
         f'<p class="kicker">jbce experiment: {escape(entry.name)}</p>',
         f"<h1>{escape(entry.question)}</h1>",
-        *(_paragraph(text) for text in re.split(r"\n\s*\n", entry.details) if text.strip()),
+        *paragraphs(entry.details),
         f"<p>What to expect: {escape(entry.expect)}</p>",
         "<h2>What was found</h2>",
-        *(_block(block) for block in record.blocks),
+        *(block_html(block) for block in record.blocks),
         "<h2>Every number</h2>",
         f'<div class="names">{_breakable(_table("", ("name", "value", "unit"), numbers))}</div>',
         "<h2>How to repeat it</h2>",
@@ -72,23 +75,35 @@ def page(entry: Entry, record: Record, contents: Mapping[str, Any], command: str
         "<h2>Where it ran</h2>",
         _table("", ("what", "value"), [(key, str(value)) for key, value in environment.items()]),
     ]
+    return document(f"{entry.name}: {entry.question}", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page of HTML from its parts. Nothing is loaded from elsewhere."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(entry.name)}: {escape(entry.question)}</title>\n"
+        f"<title>{escape(title)}</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _block(block: Text | Table | Figure) -> str:
+def paragraphs(text: str) -> list[str]:
+    """Text whose paragraphs are parted by empty lines."""
+    return [_paragraph(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def block_html(block: Text | Table | Figure, prefix: str = "") -> str:
+    """One block; what was generated is escaped. `prefix` sets names in drawings apart."""
     if isinstance(block, Text):
         return _paragraph(block.text)
     if isinstance(block, Table):
         return _table(block.title, block.columns, block.rows, block.note)
     return (
-        f"<figure>\n{_inline(block)}\n<figcaption>{escape(block.caption)}</figcaption>\n</figure>"
+        f"<figure>\n{_inline(block, prefix)}\n"
+        f"<figcaption>{escape(block.caption)}</figcaption>\n</figure>"
     )
 
 
@@ -125,10 +140,10 @@ def _breakable(table: str) -> str:
     return re.sub(r'(<th scope="row">)([^<]*)', allow, table)
 
 
-def _inline(figure: Figure) -> str:
+def _inline(figure: Figure, prefix: str) -> str:
     """The drawing as an element of the page, with names of its own for what it refers to."""
     drawing = figure.inline_svg[figure.inline_svg.index("<svg") :].strip()
     for pattern in (r'(\bid=")', r'(href="#)', r"(url\(#)"):
-        drawing = re.sub(pattern, rf"\g<1>{figure.name}-", drawing)
+        drawing = re.sub(pattern, rf"\g<1>{prefix}{figure.name}-", drawing)
     label = escape(figure.caption, quote=True)
     return drawing.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

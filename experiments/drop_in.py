@@ -8,16 +8,12 @@ Expect:   with float32 logits the same curves to 3e-4 for every loss, and the sa
 
 The whole difference between two runs is that one says `from optax import losses` and the other
 `import jbce as losses`. The model is a Flax MLP, the data are the 1,797 digits that scikit-learn
-carries, or Fashion-MNIST (`--data fashion_mnist --num-epochs 5`, 70,000 images, from the folder
-that JBCE_DATA_DIR names; 2 minutes; there the two part by 1e-3 after 4,700 steps, as any two
-roundings do).
+carries, or Fashion-MNIST (`--data fashion_mnist --num-epochs 5`, 70,000 images, 2 minutes; there
+the two part by 1e-3 after 4,700 steps, as any two roundings do).
 """
 
-import gzip
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +29,7 @@ from sklearn.model_selection import train_test_split
 import jbce
 from jbce import plots, training
 
+from ._images import fashion_mnist
 from ._record import Record
 
 
@@ -182,20 +179,10 @@ def _load(config: Config) -> Data:
         )
         train, test, train_labels, test_labels = parts
         return Data(train, train_labels, test, test_labels)
-    folder = Path(os.environ.get("JBCE_DATA_DIR", "")) / "fashion_mnist"
-    arrays = []
-    for part in ("train", "t10k"):
-        images = _idx(folder, f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 784)
-        arrays.append((images / 255).astype(np.float32))
-        arrays.append(_idx(folder, f"{part}-labels-idx1-ubyte.gz", 8).astype(np.int32))
-    return Data(*arrays)
-
-
-def _idx(folder: Path, name: str, header: int) -> np.ndarray:
-    if not (folder / name).is_file():
-        raise FileNotFoundError(
-            f"{name} was looked for in {folder}, and is not there: Fashion-MNIST is read from the "
-            "folder fashion_mnist of the one that the environment variable JBCE_DATA_DIR names."
-        )
-    with gzip.open(folder / name) as file:
-        return np.frombuffer(file.read(), np.uint8, offset=header)
+    images = fashion_mnist()
+    return Data(
+        images.train.reshape(-1, 784),
+        images.train_labels,
+        images.test.reshape(-1, 784),
+        images.test_labels,
+    )

@@ -19,7 +19,7 @@ import jax.test_util
 
 from jbce import verify
 
-from ._gallery import Case, cases
+from ._planted import Case, cases
 from ._record import Record
 
 

@@ -13,11 +13,11 @@ import optax
 import pytest
 
 import jbce
-from experiments import _gallery
+from experiments import _planted
 from jbce import metrics, numerics, verify
 from jbce.cli import main
 
-CASES = {case.name: case for case in _gallery.cases()}
+CASES = {case.name: case for case in _planted.cases()}
 VERDICTS = {"right": "right", "wrong": "wrong", "kink": "undecided"}
 pytestmark = pytest.mark.jax_defaults  # what is judged is as its authors wrote it
 
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.jax_defaults  # what is judged is as its authors wrote 
 # ---- the gallery ---------------------------------------------------------------------------------
 
 
-def test_the_gallery_is_large_enough():
+def test_there_are_enough_planted_errors():
     kinds = [case.kind for case in CASES.values()]
     assert kinds.count("wrong") >= 25 and kinds.count("right") >= 25 and kinds.count("kink") >= 10
-    assert len(CASES) == len(kinds) == len(_gallery.cases())
+    assert len(CASES) == len(kinds) == len(_planted.cases())
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -67,7 +67,7 @@ def test_one_sided_slopes_of_a_kink_are_told():
 
 
 def test_what_is_beside_a_kink_is_judged():
-    bad = _gallery._elementwise(jnp.sin, lambda x: 2 * jnp.cos(x))
+    bad = _planted._elementwise(jnp.sin, lambda x: 2 * jnp.cos(x))
 
     def function(x):
         return jax.nn.relu(x[0]) + bad(x[1])
@@ -306,7 +306,7 @@ def test_unknown_primitives_are_named_and_can_be_registered():
         verify.enclose(bessel, X)
     report = verify.check_gradients(bessel, X)
     assert (report.verdict, report.evidence) == ("right", "differences")
-    wrong = _gallery._elementwise(jax.lax.bessel_i0e, lambda x: -1.001 * jax.lax.bessel_i1e(x))
+    wrong = _planted._elementwise(jax.lax.bessel_i0e, lambda x: -1.001 * jax.lax.bessel_i1e(x))
     report = verify.check_gradients(lambda x: jnp.sum(wrong(x)), jnp.abs(X) + 0.1)
     assert (report.verdict, report.evidence) == ("wrong", "differences")
     kink = verify.check_gradients(lambda x: bessel(jnp.abs(x)), X.at[0, 0].set(0))
@@ -362,7 +362,7 @@ def test_a_nan_is_undecided():
 
 
 def _with_slope(function, slope):
-    return _gallery._elementwise(function, slope)
+    return _planted._elementwise(function, slope)
 
 
 def _cone(x):
@@ -567,7 +567,7 @@ def test_an_audit_takes_a_reference():
 
 def wrong_loss(logits, labels):
     """For the command line: a gradient that is twice what it should be."""
-    loss = _gallery._elementwise(lambda x: jnp.log1p(jnp.exp(x)), lambda x: 2 * jax.nn.sigmoid(x))
+    loss = _planted._elementwise(lambda x: jnp.log1p(jnp.exp(x)), lambda x: 2 * jax.nn.sigmoid(x))
     return loss(logits) - logits * labels
 
 
