@@ -1,6 +1,7 @@
 """The worst arguments known stay as good as they are (`python -m experiments certify --write`)."""
 
 import json
+import os
 import pathlib
 
 import definitions
@@ -11,10 +12,12 @@ import pytest
 
 from experiments import _categorical, certify
 
+pytestmark = pytest.mark.ulps
 CERTIFICATE = json.loads((pathlib.Path(__file__).parent / "certificate.json").read_text())
 # in ulps, of value, gradient and second derivative
 PUBLISHED_BOUNDS = {"binary": (0.52, 0.52, 0.52), "binary without float64": (0.7, 0.6, 1.0)}
-HERE = f"{jax.default_backend()}, jax {jax.__version__}"
+# As it was measured; another code generator (conftest.py) is held to the published bounds.
+HERE = f"{jax.default_backend()}, jax {jax.__version__}{os.environ.get('XLA_FLAGS', '')}"
 ENTRIES = [
     pytest.param(platform, kind, name, worst, id=f"{platform}: {name}")
     for platform, entry in CERTIFICATE.items()

@@ -78,7 +78,7 @@ def gradients(loss, logits, labels):
     def summed(x):
         return jnp.sum(loss.function(x, labels))
 
-    return jax.grad(summed)(logits), jax.jacfwd(summed)(logits)
+    return jax.jit(lambda x: (jax.grad(summed)(x), jax.jacfwd(summed)(x)))(logits)
 
 
 # ---- value and derivatives -----------------------------------------------------------------------
@@ -86,6 +86,7 @@ def gradients(loss, logits, labels):
 
 @each_loss
 @each_shape
+@pytest.mark.ulps
 def test_value_and_both_gradients_are_the_definition(loss, shape, key):
     logits, labels = draw(loss, key, shape)
     value, gradient, _ = loss.definition(logits, labels)
@@ -102,6 +103,7 @@ def test_value_and_both_gradients_are_the_definition(loss, shape, key):
 
 @each_loss
 @each_shape
+@pytest.mark.ulps
 def test_hessian_is_the_definition(loss, shape, key):
     logits, labels = draw(loss, key, shape)
     _, _, second = loss.definition(logits, labels)
@@ -126,6 +128,7 @@ def test_hessian_is_the_definition(loss, shape, key):
 
 
 @each_loss
+@pytest.mark.ulps
 def test_float64(loss, key):
     with jax.enable_x64(True):
         logits, labels = draw(loss, key, (7, 5), jnp.float64)
@@ -139,6 +142,7 @@ def test_float64(loss, key):
 
 @each_loss
 @pytest.mark.parametrize("dtype", BITS_16)
+@pytest.mark.ulps
 def test_16_bit_logits_give_float32_losses_and_rounded_gradients(loss, dtype, key):
     # optax #1020: a loss in bfloat16 comes in steps of 0.03.
     logits, labels = draw(loss, key, (7, 5), dtype)
@@ -179,6 +183,7 @@ def test_jit_is_eager_and_vmap_is_a_loop(loss, key):
 
 
 @each_loss
+@pytest.mark.ulps
 def test_a_product_that_leads_here_is_rounded_before_it_is_compared(loss, key):
     # Compiled together, x − max(x) is a fused multiply-add, and not 0 where x is the maximum.
     a, labels = draw(loss, key, (64, 7))
@@ -238,6 +243,7 @@ MARGINS = np.arange(6.0, 87.0, 1.5, dtype=np.float32)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("offset", [0.0, 64.0])
 @pytest.mark.parametrize("name", ["integer labels", "dense labels"])
+@pytest.mark.ulps
 def test_no_collapse_for_confident_examples(name, dtype, offset):
     # Optax is exactly 0 from a margin of 17 in float32 and 6 in bfloat16, value and gradient.
     # (arXiv 2501.04697; Liger-Kernel #1268)
@@ -258,6 +264,7 @@ def test_no_collapse_for_confident_examples(name, dtype, offset):
         assert np.all(np.abs(rows) <= 8 * largest * float(jnp.finfo(found.dtype).eps))
 
 
+@pytest.mark.ulps
 def test_two_classes_are_the_binary_loss(key):
     logits = 20 * jax.random.normal(key, (500,))
     two = jnp.stack([logits, jnp.zeros_like(logits)], axis=-1)
@@ -288,6 +295,7 @@ def test_loss_is_a_function_of_the_log_odds(key):
     np.testing.assert_allclose(forward, expected, rtol=1e-6)
 
 
+@pytest.mark.ulps
 def test_nearly_hard_labels_do_not_cancel():
     logits = jnp.array([20.0, 0.0, -3.0])
     for rest in (1e-3, 1e-8, 1e-20):
@@ -322,6 +330,7 @@ def test_differentiable_in_the_labels(loss, key):
 @pytest.mark.parametrize("dtype", BITS_16)
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("label_dtype", [jnp.int32, jnp.float32])
+@pytest.mark.ulps
 def test_binary_at_every_16_bit_logit(dtype, label, label_dtype):
     logits = jax.lax.bitcast_convert_type(jnp.arange(2**16, dtype=jnp.uint16), dtype)
     labels = jnp.full(logits.shape, label, label_dtype)
@@ -349,79 +358,93 @@ def test_binary_at_every_16_bit_logit(dtype, label, label_dtype):
 INF, NAN = np.inf, np.nan
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, "float64"], ids=str)
+EVERY_DTYPE = pytest.mark.parametrize(
+    "dtype", [jnp.float32, jnp.bfloat16, jnp.float16, "float64"], ids=str
+)
+BINARY_EDGES = [  # logit, label, loss, gradient
+    (INF, 1, 0, 0),  # optax #431: NaN there
+    (INF, 0, INF, 1),
+    (-INF, 0, 0, 0),
+    (-INF, 1, INF, -1),
+    (NAN, 0, NAN, 0),
+    (NAN, 1, NAN, 0),
+    (0, 1, np.log(2), -0.5),
+]
+
+
+@EVERY_DTYPE
 @pytest.mark.parametrize("label_kind", ["hard", "soft"])
-@pytest.mark.parametrize(
-    ("logit", "label", "loss", "gradient"),
-    [
-        (INF, 1, 0, 0),  # optax #431: NaN there
-        (INF, 0, INF, 1),
-        (-INF, 0, 0, 0),
-        (-INF, 1, INF, -1),
-        (NAN, 0, NAN, 0),
-        (NAN, 1, NAN, 0),
-    ],
-)
-def test_binary_edges(dtype, label_kind, logit, label, loss, gradient):
+def test_binary_edges(dtype, label_kind):
+    logits, labels, losses, slopes = (
+        np.array(column) for column in zip(*BINARY_EDGES, strict=True)
+    )
     with jax.enable_x64(dtype == "float64"):
-        logits = jnp.asarray([logit, 0.0], dtype)
-        labels = jnp.asarray([label, 1], jnp.int32 if label_kind == "hard" else logits.dtype)
+        x = jnp.asarray(logits, dtype)
+        y = jnp.asarray(labels, jnp.int32 if label_kind == "hard" else x.dtype)
+        function = functools.partial(jbce.sigmoid_binary_cross_entropy, labels=y)
 
-        def function(x):
-            return jbce.sigmoid_binary_cross_entropy(x, labels)
+        @jax.jit
+        def derivatives(x):
+            reverse = jax.grad(lambda x: function(x).sum())(x)
+            forward = jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+            return function(x), reverse, forward, jax.hessian(lambda x: function(x).sum())(x)
 
-        for values in (function(logits), jax.jit(function)(logits)):
-            np.testing.assert_array_equal(values[0], loss)
-        reverse = jax.grad(lambda x: function(x).sum())(logits)
-        forward = jax.jvp(function, (logits,), (jnp.ones_like(logits),))[1]
-        for found in (reverse[0], forward[0]):
-            np.testing.assert_array_equal(np.float64(found), gradient)
-        second = jax.hessian(lambda x: function(x)[0])(logits)
-        np.testing.assert_array_equal(np.float64(second), np.zeros((2, 2)))
-        np.testing.assert_array_equal(np.float64(reverse[1]), -0.5)
+        values, reverse, forward, second = derivatives(x)
+        for found in (function(x), values):
+            np.testing.assert_allclose(found, losses, rtol=1e-7)
+        for found in (reverse, forward):
+            np.testing.assert_array_equal(np.float64(found), slopes)
+        np.testing.assert_array_equal(np.float64(second), np.diag([0] * 6 + [0.25]))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, "float64"], ids=str)
+CATEGORICAL_EDGES: list[Any] = [  # logits, label, loss, gradient
+    ([INF, 0, 1], 0, 0, [0, 0, 0]),
+    ([INF, 0, 1], 1, INF, [1, -1, 0]),
+    ([INF, INF, 1], 0, NAN, None),
+    ([INF, INF, 1], 2, NAN, None),
+    ([0, 0, -INF], 0, np.log(2), [-0.5, 0.5, 0]),  # optax #896
+    ([0, 0, -INF], 2, INF, [0.5, 0.5, -1]),
+    ([0, NAN, 0], 0, NAN, [0, 0, 0]),
+    ([-INF, -INF, -INF], 1, 0, [0, 0, 0]),  # jax #6811
+    ([0, 0, 0], 0, np.log(3), [-2 / 3, 1 / 3, 1 / 3]),
+]
+
+
+@EVERY_DTYPE
 @pytest.mark.parametrize("kind", ["integer", "dense"])
-@pytest.mark.parametrize(
-    ("logits", "label", "loss", "gradient"),
-    [
-        ([INF, 0, 1], 0, 0, [0, 0, 0]),
-        ([INF, 0, 1], 1, INF, [1, -1, 0]),
-        ([INF, INF, 1], 0, NAN, None),
-        ([INF, INF, 1], 2, NAN, None),
-        ([0, 0, -INF], 0, np.log(2), [-0.5, 0.5, 0]),  # optax #896
-        ([0, 0, -INF], 2, INF, [0.5, 0.5, -1]),
-        ([0, NAN, 0], 0, NAN, [0, 0, 0]),
-        ([-INF, -INF, -INF], 1, 0, [0, 0, 0]),  # jax #6811
-    ],
-)
-def test_categorical_edges(dtype, kind, logits, label, loss, gradient):
+def test_categorical_edges(dtype, kind):
+    logits, labels, losses, slopes = zip(*CATEGORICAL_EDGES, strict=True)
     with jax.enable_x64(dtype == "float64"):
-        logits = jnp.asarray([logits, [0.0, 0.0, 0.0]], dtype)
-        labels = jnp.asarray([label, 0])
+        x = jnp.asarray(np.array(logits), dtype)
+        y = jnp.asarray(labels)
         dtype_of_loss = jnp.float64 if dtype == "float64" else jnp.float32
-        if kind == "integer":
-            function = functools.partial(
-                jbce.softmax_cross_entropy_with_integer_labels, labels=labels
+        function = jbce.softmax_cross_entropy_with_integer_labels
+        if kind == "dense":
+            function, y = jbce.softmax_cross_entropy, jax.nn.one_hot(y, 3, dtype=dtype_of_loss)
+
+        def summed(x):
+            return function(x, y).sum()
+
+        @jax.jit
+        def derivatives(x):
+            return (
+                function(x, y),
+                jax.grad(summed)(x),
+                jax.jacfwd(summed)(x),
+                jax.hessian(summed)(x),
             )
-        else:
-            one_hot = jax.nn.one_hot(labels, 3, dtype=dtype_of_loss)
-            function = functools.partial(jbce.softmax_cross_entropy, labels=one_hot)
-        for values in (function(logits), jax.jit(function)(logits)):
-            assert definitions.ulps(values, [loss, np.log(3)], dtype_of_loss).max() <= 2
-        reverse = jax.grad(lambda x: function(x).sum())(logits)
-        forward = jax.jacfwd(lambda x: function(x).sum())(logits)
-        third = 1 / 3
+
+        values, reverse, forward, hessian = derivatives(x)
+        for found in (function(x, y), values):
+            assert definitions.ulps(found, losses, dtype_of_loss).max() <= 2
+        defined = [index for index, slope in enumerate(slopes) if slope is not None]
         for found in (reverse, forward):  # optax #1762: NaN in forward mode
             np.testing.assert_allclose(
-                np.float64(found[1]), [-2 * third, third, third], rtol=float(jnp.finfo(dtype).eps)
+                np.float64(found)[defined],
+                np.array([slopes[index] for index in defined]),
+                rtol=float(jnp.finfo(dtype).eps),
             )
-            if gradient is not None:
-                np.testing.assert_array_equal(np.float64(found[0]), gradient)
-        if gradient is not None:
-            hessian = jax.hessian(lambda x: function(x).sum())(logits)
-            chex.assert_tree_all_finite(hessian)
+        chex.assert_tree_all_finite(np.float64(hessian)[np.ix_(defined, range(3), defined)])
 
 
 def test_a_nan_row_leaves_no_trace_in_mixed_second_derivatives():
@@ -452,6 +475,7 @@ def test_reductions_differentiate_in_the_weights():
 
 @each_loss
 @pytest.mark.parametrize("axis_first", [False, True])
+@pytest.mark.ulps
 def test_a_nan_logit_among_many_is_a_nan_loss(loss, axis_first, key):
     # XLA CPU drops NaNs from the maximum of 4096 numbers and more.
     logits, labels = draw(loss, key, (2000, 4))

@@ -126,6 +126,7 @@ each_function = pytest.mark.parametrize("case", FUNCTIONS.values(), ids=FUNCTION
 
 
 @each_function
+@pytest.mark.ulps
 def test_functions_in_float32(case):
     x = jnp.asarray(case.arguments)
     exact = case.definition(np.float64(case.arguments))
@@ -139,6 +140,7 @@ def test_functions_in_float32(case):
 
 @each_function
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.ulps
 def test_functions_at_every_16_bit_number(case, dtype):
     x = jax.lax.bitcast_convert_type(jnp.arange(2**16, dtype=jnp.uint16), dtype)
     with np.errstate(all="ignore"):
@@ -155,6 +157,7 @@ def test_functions_at_every_16_bit_number(case, dtype):
 
 
 @each_function
+@pytest.mark.ulps
 def test_functions_in_float64(case):
     x = np.float64(case.arguments[:: len(case.arguments) // 500])
     if case.arguments is GRID:
@@ -166,6 +169,7 @@ def test_functions_in_float64(case):
         np.testing.assert_allclose(found, case.derivative(x), rtol=4e-15)
 
 
+@pytest.mark.ulps
 def test_the_logistic_family_in_float64_is_nearly_correctly_rounded(key):
     """Against arbitrary precision; XLA's own exp and log1p are 1.4 ulp off, its tanh 6."""
     x = np.asarray(jax.random.uniform(key, (3000,), minval=-50.0, maxval=50.0), np.float64)
@@ -218,6 +222,7 @@ def test_edges_of_probabilities_and_entropies():
             np.testing.assert_array_equal(function(jnp.float32(argument)), np.float32(value))
 
 
+@pytest.mark.ulps
 def test_the_second_derivative_of_log_softplus_does_not_cancel():
     x = np.concatenate([-np.geomspace(1e-3, 80, 400), np.geomspace(1e-3, 80, 400)])
     found = jax.vmap(jax.grad(jax.grad(numerics.log_softplus)))(jnp.asarray(x, jnp.float32))
@@ -252,6 +257,7 @@ def test_xlogy():
 
 @pytest.mark.parametrize("form", [_sum._by_float64, _sum._by_tree])
 @pytest.mark.parametrize("count", [1, 2, 3, 1000, 1_234_567])
+@pytest.mark.ulps
 def test_the_error_of_a_sum_does_not_grow(form, count, key):
     x = np.asarray(jax.random.exponential(key, (count,)))
     mixed = np.concatenate([x, [2e7], -x, [1.0]], dtype="f4")
@@ -261,6 +267,7 @@ def test_the_error_of_a_sum_does_not_grow(form, count, key):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 1000, 1_234_567])
+@pytest.mark.ulps
 def test_the_error_of_a_float64_sum_does_not_grow(count, key):
     with jax.enable_x64(True):
         x = np.asarray(jax.random.exponential(key, (count,), jnp.float64))
@@ -270,6 +277,7 @@ def test_the_error_of_a_float64_sum_does_not_grow(count, key):
             assert abs(found - exact) <= 0.51 * np.spacing(abs(exact)) + 1e-28 * abs(terms).sum()
 
 
+@pytest.mark.ulps
 def test_compensated_sum(key):
     x = jax.random.normal(key, (3, 4, 5))
     for axis in (None, 0, -1, (0, 2), (0, 1, 2)):
@@ -304,6 +312,7 @@ def _rows(key):
         yield offset + scale * jax.random.normal(for_row, (50, classes))
 
 
+@pytest.mark.ulps
 def test_softmax_family(key):
     for x in _rows(key):
         d, tail, p, not_p = definitions.softmax_parts(x)
@@ -316,6 +325,7 @@ def test_softmax_family(key):
         assert np.all(np.abs(numerics.logsumexp(x, -1) - lse) <= 2 * np.spacing(scale))
 
 
+@pytest.mark.ulps
 def test_softmax_family_derivatives(key):
     x = 3 * jax.random.normal(key, (6,))
     p, not_p = definitions.softmax_parts(x)[2:]
@@ -375,6 +385,7 @@ def test_derivatives_through_a_merge_are_those_of_logsumexp(x):
         np.testing.assert_allclose(found, hessian, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.ulps
 def test_the_derivative_of_a_confident_merge_keeps_its_digits():
     x = jnp.array([20.0, 0.0, 0.0])
     for mode in (jax.jacrev, jax.jacfwd):
@@ -510,6 +521,7 @@ def _relative_error(function, x, exact):
         return max(abs(mpmath.mpf(float(r)) / exact(mpmath.mpf(float(a))) - 1) for r, a in pairs)
 
 
+@pytest.mark.ulps
 def test_kernels_keep_their_bounds():
     unit = np.concatenate([np.geomspace(1e-30, 1, 500), np.linspace(0.001, 1, 500)])
     assert _relative_error(log1p_of_unit, unit, mpmath.log1p) <= 1.4e-10
@@ -532,6 +544,7 @@ def test_bad_input_is_named_and_shown():
         numerics.softmax(jnp.zeros(3), axis=1)
 
 
+@pytest.mark.ulps
 def test_platform_without_float64_is_right_too(key):
     """The form that TPUs get, run here."""
     from jbce.losses._integer import _both_form

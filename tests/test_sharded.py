@@ -260,8 +260,9 @@ np.testing.assert_allclose(*swept, rtol=1e-4, atol=1e-5)
 
 
 def environment(devices):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return os.environ | flags | {"JAX_PLATFORMS": "cpu"}
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = f"{given} --xla_force_host_platform_device_count={devices}"
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.mark.parametrize(
