@@ -65,6 +65,8 @@ def _tell(record: Record, title: str, worst: dict[str, dict[str, float]]) -> Non
         title, ("", *names), [(who, *(f"{e[n]:.3g}" for n in names)) for who, e in worst.items()]
     )
     for who, errors in worst.items():
+        kind = title.split(",")[0].lower()
+        record.headline(f"worst error, {kind}, {who}", max(errors.values()), unit="ulp")
         for name, ulps in errors.items():
             metric = f"{title.split(',')[0]} {who} {name}".lower().replace("'", "")
             record.metric(metric.replace(" ", "_").replace(".", "_"), ulps, "ulp")

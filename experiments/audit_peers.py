@@ -55,6 +55,9 @@ def run(config: Config, record: Record) -> None:
                 rows.append((name, *("" if np.isnan(c) else f"{c:.3g}" for c in cells)))
                 record.metric(f"{name} {dtype} loss".replace(" ", "_"), cells[0], "ulp")
         record.table(f"The worst error in ulp, {dtype} logits", ("loss", *QUANTITIES), rows)
+    for name in ("jbce, integer", "Optax, integer"):
+        worst = max(reports[name].worst(dtype, "loss") for dtype in DTYPES)
+        record.headline(f"worst loss over all margins and dtypes, {name}", worst, unit="ulp")
     for name, report in reports.items():
         record.say(f"{name}: " + " ".join(report.collapse(d) for d in report.dtypes))
     record.figure(

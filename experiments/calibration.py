@@ -197,6 +197,14 @@ def judge(config: Config, name: str, predictions: Predictions, record: Record) -
                 key_of = f"{_identifier(name)}.{_identifier(method)}.{_identifier(metric)}{what}"
                 record.metric(key_of, array[index], "nat" if metric == "log loss" else "1")
         rows.append(tuple(cells))
+    ece = found["ECE"]
+    place = list(calibrated).index("temperature")
+    record.headline(
+        f"ECE, {name}: by a temperature",
+        ece.difference[place],
+        ece.adjusted_low[place],
+        ece.adjusted_high[place],
+    )
     temperature = float(calibration.fit_temperature(logits, labels).temperature)
     record.metric(f"{_identifier(name)}.temperature", temperature, "1")
     record.table(

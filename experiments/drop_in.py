@@ -113,6 +113,9 @@ def run(config: Config, record: Record) -> None:
             )
         )
         if name.startswith("integer"):
+            record.headline(f"{name}: largest relative distance of the curves", apart.max())
+            for who in LIBRARIES:
+                record.headline(f"{name}: losses of exactly 0, {who}", runs[who].zeros)
             record.figure(
                 key,
                 plots.training_curve({who: result.curve for who, result in runs.items()}),

@@ -55,6 +55,7 @@ def run(config: Config, record: Record) -> None:
     )
     for checker, count in misled.items():
         record.metric(f"wrong answers of {checker}".replace(" ", "_"), count, "1")
+        record.headline(f"wrong answers about {len(chosen)} gradients, {checker}", count)
     record.say(
         "Wrong answers: " + ", ".join(f"{name} {count}" for name, count in misled.items()) + "."
     )

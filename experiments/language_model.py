@@ -82,6 +82,9 @@ def run(config: Config, record: Record) -> None:
     record.metric("largest_difference_of_the_curves", apart.max(), "1")
     record.metric("largest_difference_of_the_first_tenth", apart[: len(apart) // 10 + 1].max(), "1")
     record.metric("parameters", fused.parameters, "1")
+    record.headline("largest relative distance of the curves", apart.max())
+    for name, result in runs.items():
+        record.headline(f"memory of a step, {name}", result.megabytes, unit="MB")
     rows = []
     tokens_of = config.memory_batch_size * config.context
     for name, result in runs.items():

@@ -204,6 +204,14 @@ def learn(
             record.metric(key, value, unit)
             record.metric(f"{key}.difference", comparison.difference[index], unit)
             record.metric(f"{key}.adjusted_p_value", p_value, "1")
+            if index and unit == "nat":
+                record.headline(
+                    f"{title}: {name} less {NAMES}",
+                    comparison.difference[index],
+                    comparison.adjusted_low[index],
+                    comparison.adjusted_high[index],
+                    unit=unit,
+                )
         rows.append(tuple(cells))
     record.table(
         f"A network that learns from {NAMES}, {SMOOTHED} or {PEOPLE}",

@@ -54,6 +54,13 @@ from ._record import Record
 
 FLOAT32, EXACT, LOGARITHM = "float32", "exact", "logarithm"
 SCALE = 2.0**55
+NAMES = {
+    "test_accuracy": "test accuracy",
+    "zero_losses": "learnt pairs of loss 0",
+    "cosine": "cosine of output and feature",
+    "mean_feature": "length of the mean feature",
+}
+HEADLINES = ("float64", EXACT, "exact × 2^55", LOGARITHM)
 GENERALISES = 0.95
 """Test accuracy from which on a run counts as one that has grokked."""
 
@@ -67,6 +74,8 @@ class Recipe(NamedTuple):
     learning_rate: float
     num_steps: int
     arms: tuple[str, ...]
+    drawn: tuple[str, str] = ("test_accuracy", "zero_losses")
+    """Two measures."""
 
 
 class Arm(NamedTuple):
@@ -118,7 +127,15 @@ ARMS = {
 }
 _PUBLISHED = ("float16", FLOAT32, "float64", EXACT, "exact × 2^55", LOGARITHM)
 RECIPES = {
-    "drift": Recipe(31, 100, 0.7, 1e-3, 3_500, (FLOAT32, "float64", "zero-sum", EXACT)),
+    "drift": Recipe(
+        31,
+        100,
+        0.7,
+        1e-3,
+        3_500,
+        (FLOAT32, "float64", "zero-sum", EXACT),
+        ("cosine", "mean_feature"),
+    ),
     "ladder": Recipe(47, 128, 0.8, 5e-4, 8_000, tuple(ARMS)),
     "figure2_40": Recipe(113, 200, 0.4, 5e-4, 20_000, _PUBLISHED),
     "figure2_60": Recipe(113, 200, 0.6, 5e-4, 20_000, _PUBLISHED),
@@ -330,7 +347,8 @@ def describe(
         if difference is not None and arm != FLOAT32:
             for end, value in zip(("", ".low", ".high"), difference, strict=True):
                 record.metric(f"{key}.difference{end}", value, "1")
-            record.headline(f"{name}: test accuracy, {arm} less float32", *difference)
+            if arm in HEADLINES and name != "drift":
+                record.headline(f"{name}: test accuracy, {arm} less float32", *difference)
         rows.append(
             (
                 arm,
@@ -373,6 +391,13 @@ def describe(
         "relative to the sum of |entries|. cos: of the mean output column and the mean feature; "
         "|mean|: length of the latter. logit: the largest.",
     )
+    for arm in (FLOAT32, EXACT):
+        if name == "drift" and arm in curves and config.num_seeds > 1:
+            cosines = curves[arm]["cosine"][:, -1].astype(float)
+            record.headline(
+                f"{name}: cosine of the mean output column and the mean feature, {arm}",
+                *mean_interval(cosines, config.confidence),
+            )
     record.figure(name, figure(recipe, curves, config), f"{title}. Median and quartiles.")
 
 
@@ -383,8 +408,13 @@ def paired_interval(
     if FLOAT32 not in curves or len(test) < 2:
         return None
     differences = test.astype(float) - curves[FLOAT32]["test_accuracy"][:, -1]
-    mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(len(differences))
-    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * error
+    return mean_interval(differences, confidence)
+
+
+def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """The mean and Student's interval."""
+    mean, error = values.mean(), values.std(ddof=1) / math.sqrt(len(values))
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
     return float(mean), float(mean - reach), float(mean + reach)
 
 
@@ -411,21 +441,21 @@ def _half_collapsed(found: dict[str, np.ndarray], config: Config) -> str:
 def figure(
     recipe: Recipe, curves: dict[str, dict[str, np.ndarray]], config: Config
 ) -> matplotlib.figure.Figure:
-    """Test accuracy, and the share of the learnt pairs whose loss is exactly 0."""
+    """The two measures that the recipe is about, over the steps."""
     drawing = matplotlib.figure.Figure(figsize=(6, 5.4))
     upper, lower = drawing.subplots(2, 1, sharex=True)
     for index, (arm, found) in enumerate(curves.items()):
         steps = config.every * np.arange(found["test_accuracy"].shape[1])
         style: Any = {"color": f"C{index}", "linestyle": ("-", "--", ":", "-.")[index % 4]}
-        for axes, measure in ((upper, "test_accuracy"), (lower, "zero_losses")):
+        for axes, measure in zip((upper, lower), recipe.drawn, strict=True):
             low, middle, high = np.quantile(found[measure], (0.25, 0.5, 0.75), axis=0)
             axes.plot(steps, middle, label=arm, linewidth=1.4, **style)
             axes.fill_between(steps, low, high, color=f"C{index}", alpha=0.12, linewidth=0)
-    upper.set_ylabel("test accuracy")
-    lower.set_ylabel("learnt pairs of loss 0")
     lower.set_xlabel("step")
-    for axes in (upper, lower):
-        axes.set_ylim(-0.03, 1.03)
+    for axes, measure in zip((upper, lower), recipe.drawn, strict=True):
+        axes.set_ylabel(NAMES[measure])
+        if measure == "mean_feature":
+            axes.set_yscale("log")
         axes.grid(alpha=0.18)
     upper.legend(fontsize=7, ncols=2, loc="best")
     drawing.tight_layout()

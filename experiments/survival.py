@@ -59,6 +59,10 @@ def run(config: Config, record: Record) -> None:
         record.metric("kills_while_saving", torn, "1")
         record.metric("finished_runs", len(whole), "1")
         record.metric("bitwise_equal_runs", sum(whole), "1")
+        record.headline(
+            f"{kills} kills: runs that ended bit for bit as one left in peace", sum(whole)
+        )
+        record.headline("of finished runs", len(whole))
         record.say(
             f"{kills} processes were killed by SIGKILL, {torn} of them while a checkpoint was "
             f"being written; {len(whole)} runs came to their end, and {sum(whole)} of them with "

@@ -222,6 +222,8 @@ def _count(differences: dict[str, Any], record: Record) -> None:
         record.metric(f"sets_with_lower_loss_than.{model}", lower, "1")
         record.metric(f"sets_surely_better_than.{model}", surely, "1")
         record.metric(f"sets_better_or_within_noise_of.{model}", not_worse, "1")
+        record.headline(f"of {number} sets, lower log loss than {model}", lower)
+        record.headline(f"of {number} sets, better or within the noise of {model}", not_worse)
         record.say(
             f"Beside {model}: a lower loss on {lower} of {number} sets, surely so on {surely}; "
             f"better or within the noise on {not_worse}."

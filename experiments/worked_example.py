@@ -76,6 +76,7 @@ def run(config: Config, record: Record) -> None:
         "its unit does not. Training uses nats."
     )
     record.metric("log_loss", nats, "nat")
+    record.headline("log loss of the eight", nats, unit="nat")
     record.metric("log_loss_base_10", bans, "ban")
 
     reference = exact_log_loss()

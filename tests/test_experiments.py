@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import decimal
 import hashlib
+import html
 import importlib.util
 import io
 import itertools
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _benchmark, _data, _discovery, _environment, _record
+from experiments import _benchmark, _data, _discovery, _environment, _gallery, _record
 from experiments.__main__ import benchmarks, experiments, main
 
 SMALLEST = {
@@ -36,6 +37,10 @@ SMALLEST = {
         *("--memory-batch-size", "4"),
     ],
     "soft_labels": ["--num-folds", "2", "--num-epochs", "1", "--hidden-size", "2"],
+    "softmax_collapse": [
+        *("--recipes", "drift", "--num-seeds", "2", "--num-steps", "40", "--every", "20"),
+        *("--modulus", "7", "--arms", "float32", "exact"),
+    ],
     "survival": ["--kills", "20", "--epochs", "20", "--hidden-size", "4"],
     "tabular": [
         *("--only", "wine", "--num-folds", "2", "--num-inner-folds", "2", "--num-steps", "4"),
@@ -99,23 +104,17 @@ def test_metrics_are_strict_json_with_what_a_reader_needs(result):
         assert row["value"] is None or isinstance(row["value"], float)
     names = [row["name"] for row in contents["rows"]]
     assert len(names) == len(set(names))
+    for headline in contents["headlines"]:
+        low, value, high = (headline[name] for name in ("low", "value", "high"))
+        assert low is None or low <= value <= high
 
 
 @pytest.mark.jax_defaults
 def test_report_stands_alone(result):
     page = (result.folder / "report.html").read_text()
-    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
-    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
-    assert "prefers-color-scheme: dark" in page
-    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|\ssrc=", page)
-    assert all(reference.startswith("#") for reference in re.findall(r'href="([^"]*)"', page))
-    assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page))
+    assert_stands_alone(page)
     drawings = sorted(path.name for path in result.folder.glob("*.svg"))
     assert page.count("<svg ") == len(drawings) == page.count("<figure>")
-    identities = re.findall(r'\bid="([^"]*)"', page)
-    assert len(identities) == len(set(identities))
-    referred = re.findall(r'(?:href="|url\()#([^")]*)', page)
-    assert set(referred) <= set(identities)
     assert f"python -m experiments {result.name}" in page
 
 
@@ -327,6 +326,90 @@ def test_environment_names_the_allocator(variables, regime, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert _environment.environment()["allocator"] == regime
+
+
+# ------------------------------------------------------------------------------------- the gallery
+
+
+def assert_stands_alone(page):
+    """The page loads nothing, refers to what it holds, and names nothing twice."""
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "prefers-color-scheme: dark" in page
+    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|\ssrc=", page)
+    identities = re.findall(r'\bid="([^"]*)"', page)
+    assert len(identities) == len(set(identities))
+    assert all(reference.startswith("#") for reference in re.findall(r'href="([^"]*)"', page))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', page)) <= set(identities)
+
+
+@pytest.mark.jax_defaults
+def test_the_gallery_shows_what_runs_left(tmp_path, capsys):
+    from experiments._gallery import table
+
+    for name in ("worked_example", "softmax_collapse"):
+        assert main([name, *SMALLEST[name]], runs=tmp_path) == 0
+    assert main(["gallery"], runs=tmp_path) == 0
+    page = (tmp_path / "gallery.html").read_text()
+    assert_stands_alone(page)
+    text = capsys.readouterr().out
+    assert f"2 of {len(experiments())} experiments" in text and "Not run yet: accuracy" in text
+    found = _gallery.last_runs(experiments(), tmp_path)
+    (headline,) = found["softmax_collapse"].headlines
+    assert headline.startswith("drift: test accuracy, exact less float32: 0 (0 to 0)")
+    markdown = table(experiments(), found)
+    for part in (page, markdown):
+        assert headline in part
+        assert all(entry.question in html.unescape(part) for entry in experiments().values())
+    assert page.count("<figure>") == 1 and page.count("Not run yet") == len(experiments()) - 2
+
+
+def test_an_option_that_the_gallery_lacks_is_an_error(tmp_path, capsys):
+    assert main(["gallery", "--wide"], runs=tmp_path) == 2
+    assert "its only option is --write" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_of_experiments_knows_all_of_them():
+    written = (Path(_gallery.__file__).parent / "README.md").read_text()
+    for name, entry in experiments().items():
+        assert f"| `{name}` | {entry.question} | {entry.minutes:g} |" in written
+
+
+# ------------------------------------------------------------------------------ held-out examples
+
+
+def test_log_losses_have_a_rule_of_thumb():
+    from experiments._held_out import rule_of_thumb
+
+    words = {0.01: "great", 0.05: "good", 0.2: "fair", 0.31: "not ideal", 1.0: "very poor"}
+    assert {loss: rule_of_thumb(loss) for loss in words} == words
+
+
+@pytest.mark.jax_defaults
+def test_held_out_predictions_are_judged_as_scikit_learn_would(capsys):
+    from sklearn import metrics as peers
+
+    from experiments._held_out import HeldOut, judge
+
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    logits = (2 * labels - 1 + 1.5 * random.normal(size=400)).astype(np.float32)
+    record = _record.Record()
+    models = {"ours": logits, "too sure": 3 * logits}
+    judge(HeldOut("toy", models, labels, ("no", "yes"), id="a toy"), record, num_worst=2)
+    found = {metric.name: metric.value for metric in record.metrics}
+    probs = 1 / (1 + np.exp(-np.float64(logits)))
+    assert found["a_toy.log_loss.ours"] == pytest.approx(peers.log_loss(labels, probs), rel=1e-6)
+    assert found["a_toy.auroc.ours"] == pytest.approx(peers.roc_auc_score(labels, logits))
+    assert found["a_toy.log_loss.too_sure.difference.low"] > 0
+    assert abs(found["a_toy.log_loss.calibrated.difference"]) < 0.05
+    losses = -np.log(np.where(labels == 1, probs, 1 - probs))
+    worst = np.argsort(-losses)[:2]
+    tables = [block for block in record.blocks if isinstance(block, _record.Table)]
+    assert [row[0] for row in tables[-1].rows] == [str(index) for index in worst]
+    share = losses[worst].sum() / losses.sum()
+    assert found["a_toy.worst_cases.share_of_loss"] == pytest.approx(share, rel=1e-6)
 
 
 # -------------------------------------------------------------------------------------- benchmarks
