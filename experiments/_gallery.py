@@ -1,7 +1,7 @@
 """All experiments on one page, and in one table, from what their last runs left."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,24 +43,25 @@ def gallery(entries: Mapping[str, Entry], found: Mapping[str, Run]) -> str:
         "remember with their intervals, a figure, and, folded, all that the last run said. "
         "Everything here comes from the files that the runs left.</p>",
         "<ul>",
-        *(
-            f'<li><a href="#{name}">{escape(entry.question)}</a>'
-            + ("" if name in found else " (not run yet)")
-            + "</li>"
-            for name, entry in entries.items()
-        ),
+        *(f'<li><a href="#{name}">{escape(entries[name].question)}</a></li>' for name in found),
         "</ul>",
-        *(_section(entry, found.get(name)) for name, entry in entries.items()),
+        *(_section(entries[name], run) for name, run in found.items()),
+        *_not_run(entry for name, entry in entries.items() if name not in found),
     ]
     return document("jbce: what the experiments found", parts)
 
 
-def _section(entry: Entry, run: Run | None) -> str:
-    command = f"python -m experiments {entry.name}"
+def _not_run(entries: Iterable[Entry]) -> list[str]:
+    items = [
+        f"<li>{escape(entry.question)} <code>python -m experiments {entry.name}</code>, about "
+        f"{entry.minutes:g} min. To expect: {escape(entry.expect)}</li>"
+        for entry in entries
+    ]
+    return ["<h2>Not run yet</h2>", "<ul>", *items, "</ul>"] if items else []
+
+
+def _section(entry: Entry, run: Run) -> str:
     parts = [f'<section id="{entry.name}">', f"<h2>{escape(entry.question)}</h2>"]
-    if run is None:
-        parts += [f"<p>Not run yet. {entry.minutes:g} minutes:</p>", f"<pre>{command}</pre>"]
-        return "\n".join([*parts, "</section>"])
     if run.headlines:
         parts.append('<ul class="headlines">')
         parts += [f"<li>{escape(headline)}</li>" for headline in run.headlines]
@@ -79,7 +80,7 @@ def _section(entry: Entry, run: Run | None) -> str:
         f'<p class="note">{escape(contents["cpu"])}, {contents["cores"]} cores; '
         f"{escape(contents['device'])}; jax {escape(contents['versions']['jax'])}.</p>",
         "</details>",
-        f"<pre>{command}</pre>",
+        f"<pre>python -m experiments {entry.name}</pre>",
         "</section>",
     ]
     return "\n".join(parts)
@@ -100,7 +101,7 @@ def table(entries: Mapping[str, Entry], found: Mapping[str, Run]) -> str:
     ]
     for name, entry in entries.items():
         run = found.get(name)
-        headlines = "<br>".join(run.headlines) if run else "not run yet"
+        headlines = "<br>".join(run.headlines) if run else f"(to expect: {entry.expect})"
         date = run.contents["date"] if run else ""
         cells = (f"`{name}`", entry.question, f"{entry.minutes:g}", headlines, date)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

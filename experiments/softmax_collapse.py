@@ -299,7 +299,9 @@ def curves_of(name: str, recipe: Recipe, arm: str, config: Config) -> dict[str, 
 def _rows(
     name: str, recipe: Recipe, arm: str, config: Config, seeds: range
 ) -> Iterator[dict[str, np.ndarray]]:
-    compiled = jax.jit(partial(trained, recipe, ARMS[arm], config.every))
+    # Each operation of 16 bits rounds, where XLA may otherwise keep more digits.
+    strict = {"xla_allow_excess_precision": False}
+    compiled = jax.jit(partial(trained, recipe, ARMS[arm], config.every), compiler_options=strict)
     for seed in seeds:
         of = f"{name}-{recipe.modulus}-{recipe.num_steps}-{config.every}-{arm}-{seed}"
         path = Path(config.curves) / (of.replace(" ", "").replace("×", "x") + ".npz")

@@ -361,7 +361,7 @@ def test_the_gallery_shows_what_runs_left(tmp_path, capsys):
     for part in (page, markdown):
         assert headline in part
         assert all(entry.question in html.unescape(part) for entry in experiments().values())
-    assert page.count("<figure>") == 1 and page.count("Not run yet") == len(experiments()) - 2
+    assert page.count("<figure>") == 1 and page.count("To expect:") == len(experiments()) - 2
 
 
 def test_an_option_that_the_gallery_lacks_is_an_error(tmp_path, capsys):

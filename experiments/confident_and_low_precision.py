@@ -1,0 +1,332 @@
+"""Does exact arithmetic matter on an ordinary task, or only for those who look closely?
+
+Command:  python -m experiments confident_and_low_precision
+Minutes:  1
+Expect:   to be measured
+
+Three places where a confident classifier might feel that its loss has lost its digits, on the
+digits that scikit-learn carries; a tenth of the training labels are wrong, and are learnt by heart.
+
+Training: the same networks with Optax's loss and with ours, of float32 logits and of logits rounded
+to bfloat16 and float16, paired seed by seed. Ranking: the losses of one and the same network's
+examples, as data pruning, hard-example mining and membership inference by the loss (Carlini et al.,
+Membership inference attacks from first principles, 2022) use them: how many are equal, and how well
+does minus the loss, or the log-odds, tell examples that were learnt from others? Distillation: a
+student learns from what a confident teacher says, as probabilities or as logits.
+
+Intervals are Student's over the seeds; the seeds differ in the network's first weights, the order
+and the split of the examples are the same, so they speak of these examples.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.stats
+import sklearn.datasets
+from flax import nnx
+
+import jbce
+from jbce import metrics, training
+
+from ._record import Record
+
+DTYPES = ("float32", "bfloat16", "float16")
+OPTAX, OURS = LIBRARIES = ("Optax", "jbce")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to train."""
+
+    num_seeds: int = 10
+    """Networks of each kind."""
+    num_epochs: int = 200
+    """Passes through the training half."""
+    hidden_size: int = 128
+    """Units of the hidden layer; of the student, an eighth."""
+    noise: float = 0.1
+    """Share of the training labels that are replaced by others."""
+    learning_rate: float = 1e-2
+    """Of Adam."""
+    confidence: float = 0.95
+    """Of the intervals."""
+    seed: int = 0
+    """Of the split, the noise and the first network."""
+
+
+class Digits(NamedTuple):
+    """Half of the images to learn from, with some wrong labels, and half to judge."""
+
+    train: np.ndarray
+    given: np.ndarray
+    """Labels as they are learnt."""
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+def run(config: Config, record: Record) -> None:
+    """Training, ranking, distillation."""
+    digits = load(config)
+    logits = train(config, digits, record)
+    rank(config, digits, logits, record)
+    distil(config, digits, logits, record)
+
+
+def load(config: Config) -> Digits:
+    """A random half of the digits with noise in its labels, and the other half without."""
+    data: Any = sklearn.datasets.load_digits()
+    random = np.random.default_rng(config.seed)
+    order = random.permutation(len(data.target))
+    images, labels = (data.data[order] / 16).astype(np.float32), data.target[order].astype(np.int32)
+    half = len(labels) // 2
+    wrong = random.uniform(size=half) < config.noise
+    given = np.where(wrong, (labels[:half] + random.integers(1, 10, half)) % 10, labels[:half])
+    return Digits(images[:half], given.astype(np.int32), images[half:], labels[half:])
+
+
+def loss_of(library: str, dtype: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss of rounded logits, as its user would call it.
+
+    A cast alone may be left out by the compiler, which may keep more digits than are asked for.
+    """
+    info = jnp.finfo(dtype)
+    rounded = jax.lax.reduce_precision(logits, info.nexp, info.nmant).astype(dtype)
+    if library == OPTAX:
+        losses = optax.softmax_cross_entropy_with_integer_labels(rounded, labels)
+        return losses.astype(jnp.float32)
+    return jbce.softmax_cross_entropy_with_integer_labels(rounded, labels)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
+    """Both libraries, every dtype; the float32 logits of ours, [seeds, train and test, 10]."""
+
+    def make(rngs: nnx.Rngs, library: str, dtype: str) -> training.Trial:
+        return training.Trial(
+            training.MLP(64, [config.hidden_size], 10, rngs=rngs),
+            optax.adam(config.learning_rate),
+            partial(loss_of, library, dtype),
+        )
+
+    logits = swept(
+        config,
+        make,
+        {"library": LIBRARIES, "dtype": DTYPES},
+        (digits.train, digits.given),
+        digits.test,
+        digits.test_labels,
+    )
+    half = len(digits.given)
+    rows = []
+    for library, dtype in logits:
+        found = {
+            who: _about(logits[who, dtype], digits, partial(loss_of, who, dtype))
+            for who in LIBRARIES
+        }
+        cells = [f"{library}, {dtype}"]
+        for measure, values in found[library].items():
+            record.metric(f"{library}.{dtype}.{measure.replace(' ', '_')}", values.mean(), "1")
+            cells.append(f"{values.mean():.4f}")
+        if library == OURS:
+            for measure in ("test accuracy", "test log loss"):
+                interval = mean_interval(found[OURS][measure] - found[OPTAX][measure], config)
+                _keep(record, f"{measure}, {dtype} logits: jbce less Optax", interval)
+                cells.append(_shown(interval))
+        rows.append(tuple(cells) if library == OURS else (*cells, "", ""))
+    record.table(
+        f"{config.num_seeds} networks each, {config.num_epochs} epochs, {half} images to learn, "
+        f"{config.noise:.0%} with a wrong label",
+        ("loss", "learnt", "zero", "accuracy", "log loss", "Δ accuracy", "Δ log loss"),
+        rows,
+        note="learnt: accuracy on the labels that were learnt. zero: share of them whose loss is "
+        "exactly 0 at the end. accuracy, log loss: on the other half. Δ: ours less Optax's, mean "
+        f"of paired differences with its {config.confidence:.0%} interval.",
+    )
+    return logits[OURS, "float32"]
+
+
+def _about(logits: np.ndarray, digits: Digits, loss: Any) -> dict[str, np.ndarray]:
+    half = len(digits.given)
+    learnt, unseen = logits[:, :half], logits[:, half:]
+    losses = np.asarray(jax.vmap(loss, in_axes=(0, None))(jnp.asarray(learnt), digits.given))
+    of_test = jax.vmap(metrics.log_loss, in_axes=(0, None))(jnp.asarray(unseen), digits.test_labels)
+    return {
+        "learnt": (learnt.argmax(-1) == digits.given).mean(1),
+        "losses of 0": (losses == 0).mean(1),
+        "test accuracy": (unseen.argmax(-1) == digits.test_labels).mean(1),
+        "test log loss": np.asarray(of_test, np.float64),
+    }
+
+
+def swept(
+    config: Config,
+    make: Any,
+    settings: dict[str, Any],
+    data: tuple[np.ndarray, np.ndarray],
+    test: np.ndarray,
+    test_labels: np.ndarray,
+) -> dict[Any, np.ndarray]:
+    """By setting, the logits of all examples, learnt ones first: [seeds, examples, 10]."""
+    every = np.concatenate([data[0], test]), np.concatenate([data[1], test_labels])
+    result = training.sweep(
+        make,
+        settings,
+        seeds=range(config.seed, config.seed + config.num_seeds),
+        data=data,
+        validation=every,
+        epochs=config.num_epochs,
+        batch_size=64,
+        metrics=[_nothing],
+        key=jax.random.key(config.seed),
+        progress=False,
+    )
+    columns = [result.trials[name].to_list() for name in settings]
+    keys = [key if len(key) > 1 else key[0] for key in zip(*columns, strict=True)]
+    return {
+        key: np.stack([result.logits[i] for i, other in enumerate(keys) if other == key])
+        for key in dict.fromkeys(keys)
+    }
+
+
+def _nothing(logits: jax.Array, labels: jax.Array, *, weights: Any = 1.0, where: Any = True) -> Any:
+    """Here the sweep is there for its logits."""
+    del labels, weights, where
+    return jnp.mean(logits)
+
+
+# ---- ranking -------------------------------------------------------------------------------------
+
+
+def rank(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> None:
+    """Ties of losses, and what they cost an attack that asks who was learnt from."""
+    labels = np.concatenate([digits.given, digits.test_labels])
+    half = len(digits.given)
+    member = np.arange(len(labels)) < half
+    scores: dict[str, Any] = {
+        f"{library}, {dtype}": partial(loss_of, library, dtype)
+        for library in LIBRARIES
+        for dtype in DTYPES
+    }
+    scores["minus the log-odds"] = lambda x, y: -jbce.log_odds(x, y)
+    x = jnp.asarray(logits)
+    area = jax.jit(jax.vmap(metrics.roc_auc, in_axes=(0, None)))
+    areas, rows = {}, []
+    for name, score in scores.items():
+        strict = {"xla_allow_excess_precision": False}  # each operation rounds, as eager ones do
+        scored = jax.jit(jax.vmap(score, in_axes=(0, None)), compiler_options=strict)
+        values = np.asarray(scored(x, labels))
+        areas[name] = np.asarray(area(jnp.asarray(-values), member), np.float64)
+        learnt = np.sort(values[:, :half], axis=1)
+        distinct = 1 + (np.diff(learnt, axis=1) > 0).sum(1)
+        middle = learnt[:, half // 2 : half // 2 + 1]
+        undecided = (learnt == middle).mean(1)
+        key = name.replace(", ", ".").replace(" ", "_")
+        record.metric(f"ranking.{key}.distinct", distinct.mean() / half, "1")
+        record.metric(f"ranking.{key}.tied_at_the_median", undecided.mean(), "1")
+        record.metric(f"ranking.{key}.membership_auroc", areas[name].mean(), "1")
+        cell = ""
+        if name != "Optax, float32":
+            interval = mean_interval(areas[name] - areas["Optax, float32"], config)
+            cell = _shown(interval)
+            if name in ("jbce, float32", "Optax, bfloat16"):
+                _keep(record, f"membership AUROC: {name} less Optax, float32", interval)
+        rows.append(
+            (
+                name,
+                f"{distinct.mean() / half:.3f}",
+                f"{undecided.mean():.3f}",
+                f"{areas[name].mean():.4f}",
+                cell,
+            )
+        )
+    record.table(
+        "The same networks' examples, ranked by their loss",
+        ("loss of", "distinct", "tied", "AUROC", "Δ AUROC"),
+        rows,
+        note="distinct: different values among the losses that were learnt, by their number. "
+        "tied: share of them that equal the median, between which pruning to one half has to draw "
+        "lots. AUROC: of telling by minus the loss who was learnt from. Δ: less Optax, float32.",
+    )
+
+
+# ---- distillation --------------------------------------------------------------------------------
+
+
+def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> None:
+    """Students of one confident teacher, by probabilities and by logits."""
+    half = len(digits.given)
+    teacher, of_test = logits[0, :half], logits[0, half:]
+
+    def optax_loss(x: jax.Array, t: jax.Array, temperature: float) -> jax.Array:
+        soft = jax.nn.softmax(t / temperature)
+        return temperature**2 * optax.softmax_cross_entropy(x / temperature, soft)
+
+    def our_loss(x: jax.Array, t: jax.Array, temperature: float) -> jax.Array:
+        return jbce.distillation_loss(x, t, temperature)
+
+    losses = {OPTAX: optax_loss, OURS: our_loss}
+
+    def make(rngs: nnx.Rngs, library: str, temperature: int) -> training.Trial:
+        return training.Trial(
+            training.MLP(64, [max(config.hidden_size // 8, 1)], 10, rngs=rngs),
+            optax.adam(config.learning_rate),
+            partial(losses[library], temperature=float(temperature)),
+        )
+
+    students = swept(
+        config,
+        make,
+        {"library": LIBRARIES, "temperature": (1, 4)},
+        (digits.train, teacher),
+        digits.test,
+        of_test,
+    )
+    found = {
+        key: (student[:, half:].argmax(-1) == digits.test_labels).mean(1)
+        for key, student in students.items()
+    }
+    rows = []
+    for (library, temperature), accuracy in found.items():
+        record.metric(f"distilled.{library}.temperature_{temperature}", accuracy.mean(), "1")
+        cell = ""
+        if library == OURS:
+            interval = mean_interval(accuracy - found[OPTAX, temperature], config)
+            cell = _shown(interval)
+            record.metric(f"distilled.difference.temperature_{temperature}", interval[0], "1")
+        rows.append((f"{library}, temperature {temperature}", f"{accuracy.mean():.4f}", cell))
+    margin = np.sort(teacher, axis=1)
+    record.table(
+        "Students of a confident teacher, from its logits",
+        ("loss", "test accuracy", "jbce less Optax"),
+        rows,
+        note=f"The teacher's median lead is {np.median(margin[:, -1] - margin[:, -2]):.1f} nats; "
+        f"{config.num_seeds} students each, paired.",
+    )
+
+
+def mean_interval(values: np.ndarray, config: Config) -> tuple[float, float, float]:
+    """The mean and Student's interval."""
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    reach = float(scipy.stats.t.ppf((1 + config.confidence) / 2, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach
+
+
+def _keep(record: Record, what: str, interval: tuple[float, float, float]) -> None:
+    key = what.lower().replace(", ", " ").replace(": ", " ").replace(" ", "_")
+    for end, value in zip(("", ".low", ".high"), interval, strict=True):
+        record.metric(f"difference.{key}{end}", value, "1")
+    if "bfloat16" not in what or "AUROC" in what:
+        record.headline(what, *interval)
+
+
+def _shown(interval: tuple[float, float, float]) -> str:
+    mean, low, _ = interval
+    return f"{mean:+.4f} ± {mean - low:.4f}"
