@@ -302,10 +302,13 @@ def _trained(
     strength: float,
     search: Search,
 ) -> BagClassifier:
+    # Folds that differ by one text mostly have the same size then.
+    num_rows += num_rows % 2
+    num_steps = search.num_epochs * -(-num_rows // search.batch_size)
     fitted = training.fit(
         BagClassifier(search.size, strength),
-        filled(encoded.of(learns), labels[learns], num_rows + num_rows % 2),
-        optimizer=_adam(search, num_rows + num_rows % 2),
+        filled(encoded.of(learns), labels[learns], num_rows),
+        optimizer=_adam(search.learning_rate, num_steps),
         penalty=_penalty,
         epochs=search.num_epochs,
         batch_size=search.batch_size,
@@ -319,10 +322,10 @@ def _penalty(model: Any) -> jax.Array:
     return model.strength[...] / 2 * jnp.sum(model.kernel[...] ** 2)
 
 
+# One and the same object for the same numbers: fits then share their compilation.
 @functools.cache
-def _adam(search: Search, num_rows: int) -> optax.GradientTransformation:
-    steps = search.num_epochs * -(-num_rows // search.batch_size)
-    return optax.adam(optax.linear_schedule(search.learning_rate, 0.0, steps))
+def _adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
+    return optax.adam(optax.linear_schedule(learning_rate, 0.0, num_steps))
 
 
 @jax.jit

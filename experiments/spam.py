@@ -61,7 +61,7 @@ SPAMBASE = File(
 CLASSES = ("ham", "spam")
 BAG, NETWORKS = "bag of words", "networks"
 LOGISTIC, BOOSTING = "LogisticRegression", "HistGradientBoosting"
-TF_IDF = "with its own words"
+TF_IDF = "scikit-learn's words"
 
 
 @dataclass(frozen=True)
