@@ -27,6 +27,7 @@ part, as does the test of SST-2, whose sentences are from the same reviews.
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -53,6 +54,8 @@ WEIGHTED, PLAIN, PEER = "n-grams, weighted", "n-grams, plain", "scikit-learn's w
 class Config:
     """What to learn from, and how."""
 
+    data: Literal["all", "mr", "sst_2"] = "all"
+    """Both data sets, or one."""
     num_folds: int = 5
     """Parts of MR that are judged in turn."""
     strengths: tuple[float, ...] = (2e-5, 4e-5, 8e-5)
@@ -73,12 +76,14 @@ class Config:
 
 def run(config: Config, record: Record) -> None:
     """Sentences with folds, then sentences with a test split."""
-    sentences, labels, _ = some(*movie_reviews(), config)
-    splits = stratified_folds(labels, config.num_folds, config.seed)
-    judged("MR", sentences, labels, splits, config, record)
-    sentences, labels, test = some(*treebank(), config)
-    splits = [(np.flatnonzero(~test), np.flatnonzero(test))]
-    judged("SST-2", sentences, labels, splits, config, record)
+    if config.data != "sst_2":
+        sentences, labels, _ = some(*movie_reviews(), config)
+        splits = stratified_folds(labels, config.num_folds, config.seed)
+        judged("MR", sentences, labels, splits, config, record)
+    if config.data != "mr":
+        sentences, labels, test = some(*treebank(), config)
+        splits = [(np.flatnonzero(~test), np.flatnonzero(test))]
+        judged("SST-2", sentences, labels, splits, config, record)
 
 
 def judged(
@@ -137,7 +142,7 @@ def movie_reviews() -> tuple[list[str], np.ndarray, np.ndarray]:
     """Sentences of film reviews, whether they are praise, and no test split."""
     sentences, labels = [], []
     for label, (name, digest) in enumerate(MR.items()):
-        path = path_of(File("text", name, digest, f"{_BASE}/{name}"))
+        path = path_of(File("text", name, digest, f"{_BASE}/raw/{name}"))
         lines = path.read_text(encoding="latin-1").strip().split("\n")
         sentences += lines
         labels += [label] * len(lines)
