@@ -25,7 +25,10 @@ from experiments.__main__ import benchmarks, experiments, main
 
 SMALLEST = {
     "accuracy": ["--stride", "9999991", "--max-classes", "3"],
-    "calibration": ["--data", "digits", "--num-epochs", "1", "--hidden-size", "4"],
+    "calibration": [
+        *("--data", "digits", "--num-epochs", "1", "--hidden-size", "4"),
+        *("--methods", "temperature", "isotonic"),
+    ],
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "audit_peers": ["--step", "45"],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
