@@ -1,0 +1,75 @@
+"""Comparing ways to train, when each was trained from several seeds."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbce import metrics
+
+
+class Judged(NamedTuple):
+    """A metric of every training, and what each example does to it."""
+
+    values: np.ndarray
+    """`[models, seeds]`."""
+    influences: np.ndarray
+    """`[models, examples]`, the means over the seeds."""
+
+
+def compare_over_seeds(
+    metric: Callable[..., jax.Array],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    baseline: Any = 0,
+    confidence: float = 0.95,
+) -> metrics.Comparison:
+    """Means over the seeds, and their differences, paired by example and by seed.
+
+    The intervals know both that other examples and that other seeds would have given other numbers:
+    the variance of a mean over both is at most the sum of what either would give.
+
+    Args:
+        metric: of `jbce.metrics`.
+        logits: `[models, seeds, examples]` or `[models, seeds, examples, classes]`.
+        labels: `[examples]`.
+        baseline: as in `metrics.compare`.
+        confidence: of the intervals.
+    """
+    values, influences = judged(metric, logits, labels)
+    return of_judged(values, influences, baseline=baseline, confidence=confidence)
+
+
+def of_judged(
+    values: np.ndarray, influences: np.ndarray, *, baseline: Any = 0, confidence: float = 0.95
+) -> metrics.Comparison:
+    """The comparison of what is judged: values `[models, seeds]`, influences `[.., examples]`."""
+    num_seeds, num_examples = values.shape[1], influences.shape[-1]
+    covariance = influences @ influences.T * (num_examples / max(num_examples - 1, 1))
+    if num_seeds > 1:
+        deviations = values - values.mean(axis=1, keepdims=True)
+        covariance = covariance + deviations @ deviations.T / (num_seeds * (num_seeds - 1))
+    return metrics.compare_estimates(
+        values.mean(axis=1), covariance, baseline=baseline, confidence=confidence
+    )
+
+
+def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndarray) -> Judged:
+    """A metric of every training, one after the other in one program."""
+    models, seeds = logits.shape[:2]
+    flat = jnp.asarray(logits.reshape(models * seeds, *logits.shape[2:]), jnp.float32)
+    values, influences = (np.asarray(a, np.float64) for a in _judged(metric, flat, labels))
+    return Judged(values.reshape(models, seeds), influences.reshape(models, seeds, -1).mean(axis=1))
+
+
+@partial(jax.jit, static_argnums=0)
+def _judged(
+    metric: Callable[..., jax.Array], logits: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return jax.lax.map(
+        lambda one: (metric(one, labels), metrics.influence(metric, one, labels)), logits
+    )
