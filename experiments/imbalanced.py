@@ -2,11 +2,11 @@
 
 Command:  python -m experiments imbalanced
 Minutes:  3
-Expect:   nothing is shown to rank better than plain cross-entropy (AUROC 0.951, average precision 0.72), and
-          undersampling ranks worse. A weight of 42 on the positives takes the log loss from 0.046
-          to 0.201; a shift of all logits that is known beforehand takes it back to 0.052. As many
-          positives are found by moving the threshold of the plain network: balanced accuracy
-          0.907, and 0.908 with the weight.
+Expect:   nothing is shown to rank better than plain cross-entropy (AUROC 0.951, average precision
+          0.72), and undersampling ranks worse. A weight of 42 on the positives takes the log loss
+          from 0.046 to 0.201; a shift of all logits that is known beforehand takes it back to
+          0.052. As many positives are found by moving the threshold of the plain network: balanced
+          accuracy 0.907, and 0.908 with the weight.
 
 Mammography (Woods et al. 1993): 11,183 spots in X-ray images by 6 numbers, 260 of them calcified.
 The same small network is trained by plain cross-entropy and by what is advised against imbalance:
