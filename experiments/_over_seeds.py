@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from jbce import metrics
 
@@ -64,6 +65,13 @@ def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndar
     flat = jnp.asarray(logits.reshape(models * seeds, *logits.shape[2:]), jnp.float32)
     values, influences = (np.asarray(a, np.float64) for a in _judged(metric, flat, labels))
     return Judged(values.reshape(models, seeds), influences.reshape(models, seeds, -1).mean(axis=1))
+
+
+def interval(of_seeds: np.ndarray, confidence: float) -> tuple[Any, Any]:
+    """The mean over seeds (the first axis) and half the width of its interval, by Student's t."""
+    count = len(of_seeds)
+    error = of_seeds.std(axis=0, ddof=1) / np.sqrt(count)
+    return of_seeds.mean(axis=0), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error
 
 
 @partial(jax.jit, static_argnums=0)

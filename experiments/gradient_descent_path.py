@@ -28,13 +28,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from sklearn.datasets import load_breast_cancer
 
 import jbce
 from jbce import training
 
 from ._drawing import COLOURS, DASHES, INK, label, legend, new_axes
+from ._over_seeds import interval
 from ._record import Record
 
 ANEW, SHUFFLED = "drawn anew", "shuffled"
@@ -314,10 +314,3 @@ def _mean_losses(problem: Problem, params: np.ndarray) -> np.ndarray:
     signs = np.where(problem.labels == 1, -1.0, 1.0)
     logits = slope[:, None] * problem.features.astype(np.float64) + intercept[:, None]
     return np.logaddexp(0, signs * logits).mean(axis=1)
-
-
-def interval(of_seeds: np.ndarray, confidence: float) -> tuple[Any, Any]:
-    """The mean over seeds (the first axis) and half the width of its interval, by Student's t."""
-    count = len(of_seeds)
-    error = of_seeds.std(axis=0, ddof=1) / np.sqrt(count)
-    return of_seeds.mean(axis=0), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error

@@ -34,7 +34,6 @@ import numpy as np
 import optax
 import scipy.optimize
 import scipy.special
-import scipy.stats
 from flax import nnx
 from sklearn.datasets import load_digits
 
@@ -42,6 +41,7 @@ import jbce
 from jbce import metrics, training
 
 from ._drawing import COLOURS, DASHES, label, legend, new_axes
+from ._over_seeds import interval
 from ._record import Record
 
 
@@ -273,10 +273,3 @@ def accuracy_of(loss: float, classes: int) -> float:
 
     found: Any = scipy.optimize.brentq(beyond, 1 / classes, 1 - 1e-12)
     return float(found)
-
-
-def interval(of_seeds: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The mean over seeds and half the width of its interval, by Student's t."""
-    count = len(of_seeds)
-    error = of_seeds.std(ddof=1) / np.sqrt(count)
-    return of_seeds.mean(), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error

@@ -28,13 +28,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from sklearn.datasets import load_breast_cancer
 
 import jbce
 from jbce import metrics, numerics, training
 
 from ._drawing import COLOURS, DASHES, label, legend, new_axes
+from ._over_seeds import interval
 from ._record import Record
 
 
@@ -244,10 +244,3 @@ def tell_losses(config: Config, losses: np.ndarray, record: Record) -> None:
         note=f"Nats, with {config.confidence:.0%} intervals over the seeds. An asterisk: differs "
         "from cross-entropy, in pairs.",
     )
-
-
-def interval(of_seeds: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds (the first axis) and half the width of its interval, by Student's t."""
-    count = len(of_seeds)
-    error = of_seeds.std(axis=0, ddof=1) / np.sqrt(count)
-    return of_seeds.mean(axis=0), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments._over_seeds import compare_over_seeds
+from experiments._over_seeds import compare_over_seeds, interval
 from jbce import metrics
 
 RANDOM = np.random.default_rng(0)
@@ -39,3 +39,9 @@ def test_the_same_model_twice_does_not_differ(metric):
     found = compare_over_seeds(metric, LOGITS[[0, 0]], LABELS)
     assert float(found.difference[1]) == 0
     assert float(found.p_value[1]) == 1
+
+
+def test_interval_is_students():
+    middle, half = interval(np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]]), 0.95)
+    np.testing.assert_allclose(middle, [2.5, 0.0])
+    np.testing.assert_allclose(half, [3.1824463 * np.sqrt(5 / 3 / 4), 0.0])  # t of 3 freedoms
