@@ -2,7 +2,7 @@
 
 Command:  python -m experiments gradient_descent_path
 Minutes:  0.5
-Expect:   the variance of a batch gradient is what theory says to 2 % at every batch size; at a
+Expect:   the variance of a batch gradient is what theory says to 4 % at every batch size; at a
           small rate the loss of batches that are drawn anew rests within 5 % of η·tr(C)/(4b) above
           its least, and that of shuffled epochs, at batches of 32, a quarter as far above.
 

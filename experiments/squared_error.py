@@ -4,7 +4,7 @@ Command:  python -m experiments squared_error
 Minutes:  1
 Expect:   from a start that is wrong by 6 nats, squared error takes 9.5 times as many steps as
           cross-entropy and absolute error 14 times, at the same rate; by 12 nats, 28 and 41 times.
-          At the best of four rates (for them 100) it is one step against two to six. Left alone
+          At the best of four rates (for them 100) it is one step beside two to six. Left alone
           for 1,500 steps without a penalty, cross-entropy overfits more: a held-out log loss of
           0.14, not 0.10.
 
