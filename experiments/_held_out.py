@@ -57,7 +57,7 @@ def judge(
     """Metrics with intervals, the rule of thumb, a reliability diagram, and the worst cases."""
     calibrated = with_calibrated(held_out, seed)
     compared = compare(held_out, calibrated, record, confidence)
-    grade(held_out, compared["log loss"], record, confidence)
+    grade(held_out, record, confidence)
     draw(held_out, calibrated, record)
     show_worst(held_out, record, num_worst)
     return compared
@@ -120,9 +120,7 @@ def compare(
     return found
 
 
-def grade(
-    held_out: HeldOut, compared: metrics.Comparison, record: Record, confidence: float
-) -> None:
+def grade(held_out: HeldOut, record: Record, confidence: float) -> None:
     """The log loss beside the rule of thumb, and both beside the base rate."""
     first = next(iter(held_out.logits))
     interval = metrics.confidence_interval(
@@ -203,7 +201,7 @@ def show_worst(held_out: HeldOut, record: Record, num_worst: int) -> None:
             for example in worst
         ],
         note="corrected: the probability that the model gave to what was the case. These "
-        f"{len(worst)} of {len(losses):,} examples carry {share:.0%} of the whole loss.",
+        f"{len(worst)} of {len(losses):,} examples carry {share:.1%} of the whole loss.",
     )
 
 

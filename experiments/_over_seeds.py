@@ -68,7 +68,10 @@ def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndar
 
 
 def interval(of_seeds: np.ndarray, confidence: float) -> tuple[Any, Any]:
-    """The mean over seeds (the first axis) and half the width of its interval, by Student's t."""
+    """The mean over seeds (the first axis) and half the width of its interval, by Student's t.
+
+    (Or over anything else of which there are a few, as test images.)
+    """
     count = len(of_seeds)
     error = of_seeds.std(axis=0, ddof=1) / np.sqrt(count)
     return of_seeds.mean(axis=0), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error

@@ -32,9 +32,9 @@ from jbce import calibration, metrics, plots, training
 
 from . import _held_out
 from ._convolutions import ConvNet
+from ._drawing import pictures
 from ._held_out import HeldOut, stratified_folds
 from ._images import Images, cifar10
-from ._pictures import pictures
 from ._record import Record
 
 FLIPS, PLAIN, LINEAR = "CNN with flips", "CNN", "logistic regression"

@@ -18,7 +18,6 @@ Intervals are Student's over the seeds; the seeds differ in the network's first 
 and the split of the examples are the same, so they speak of these examples.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,13 +26,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.stats
 import sklearn.datasets
 from flax import nnx
 
 import jbce
 from jbce import metrics, training
 
+from ._over_seeds import interval
 from ._record import Record
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -137,9 +136,9 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
             cells.append(f"{values.mean():.4f}")
         if library == OURS:
             for measure in ("test accuracy", "test log loss"):
-                interval = mean_interval(found[OURS][measure] - found[OPTAX][measure], config)
-                _keep(record, f"{measure}, {dtype} logits: jbce less Optax", interval)
-                cells.append(_shown(interval))
+                apart = mean_interval(found[OURS][measure] - found[OPTAX][measure], config)
+                _keep(record, f"{measure}, {dtype} logits: jbce less Optax", apart)
+                cells.append(_shown(apart))
         rows.append(tuple(cells) if library == OURS else (*cells, "", ""))
     record.table(
         f"{config.num_seeds} networks each, {config.num_epochs} epochs, {half} images to learn, "
@@ -189,7 +188,7 @@ def swept(
         progress=False,
     )
     columns = [result.trials[name].to_list() for name in settings]
-    keys = [key if len(key) > 1 else key[0] for key in zip(*columns, strict=True)]
+    keys = [*zip(*columns, strict=True)]
     return {
         key: np.stack([result.logits[i] for i, other in enumerate(keys) if other == key])
         for key in dict.fromkeys(keys)
@@ -234,10 +233,10 @@ def rank(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> 
         record.metric(f"ranking.{key}.membership_auroc", areas[name].mean(), "1")
         cell = ""
         if name != "Optax, float32":
-            interval = mean_interval(areas[name] - areas["Optax, float32"], config)
-            cell = _shown(interval)
+            apart = mean_interval(areas[name] - areas["Optax, float32"], config)
+            cell = _shown(apart)
             if name in ("jbce, float32", "Optax, bfloat16"):
-                _keep(record, f"membership AUROC: {name} less Optax, float32", interval)
+                _keep(record, f"membership AUROC: {name} less Optax, float32", apart)
         rows.append(
             (
                 name,
@@ -298,9 +297,9 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
         record.metric(f"distilled.{library}.temperature_{temperature}", accuracy.mean(), "1")
         cell = ""
         if library == OURS:
-            interval = mean_interval(accuracy - found[OPTAX, temperature], config)
-            cell = _shown(interval)
-            record.metric(f"distilled.difference.temperature_{temperature}", interval[0], "1")
+            apart = mean_interval(accuracy - found[OPTAX, temperature], config)
+            cell = _shown(apart)
+            record.metric(f"distilled.difference.temperature_{temperature}", apart[0], "1")
         rows.append((f"{library}, temperature {temperature}", f"{accuracy.mean():.4f}", cell))
     margin = np.sort(teacher, axis=1)
     record.table(
@@ -313,20 +312,19 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
 
 
 def mean_interval(values: np.ndarray, config: Config) -> tuple[float, float, float]:
-    """The mean and Student's interval."""
-    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
-    reach = float(scipy.stats.t.ppf((1 + config.confidence) / 2, len(values) - 1)) * error
-    return mean, mean - reach, mean + reach
+    """The mean and both ends of Student's interval."""
+    mean, half = interval(values, config.confidence)
+    return float(mean), float(mean - half), float(mean + half)
 
 
-def _keep(record: Record, what: str, interval: tuple[float, float, float]) -> None:
+def _keep(record: Record, what: str, found: tuple[float, float, float]) -> None:
     key = what.lower().replace(", ", " ").replace(": ", " ").replace(" ", "_")
-    for end, value in zip(("", ".low", ".high"), interval, strict=True):
+    for end, value in zip(("", ".low", ".high"), found, strict=True):
         record.metric(f"difference.{key}{end}", value, "1")
-    if "bfloat16" not in what or "AUROC" in what:
-        record.headline(what, *interval)
+    if "float16" not in what or "AUROC" in what:
+        record.headline(what, *found)
 
 
-def _shown(interval: tuple[float, float, float]) -> str:
-    mean, low, _ = interval
+def _shown(found: tuple[float, float, float]) -> str:
+    mean, low, _ = found
     return f"{mean:+.4f} ± {mean - low:.4f}"

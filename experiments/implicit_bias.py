@@ -40,7 +40,6 @@ import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 import optax
-import scipy.stats
 import sklearn.datasets
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
@@ -48,6 +47,8 @@ from sklearn.svm import LinearSVC
 import jbce
 from jbce import logdomain
 
+from ._drawing import label, legend, new_rows, style_of
+from ._over_seeds import interval
 from ._record import Record
 
 FLOAT32 = "float32"
@@ -193,8 +194,7 @@ def tell(
         key = name.replace(" ", "_")
         ends = {measure: found[measure][:, -1].astype(float) for measure in MEASURES}
         differences = ends["share"] - curves[FLOAT32]["share"][:, -1].astype(float)
-        mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(len(differences))
-        reach = float(scipy.stats.t.ppf((1 + config.confidence) / 2, len(differences) - 1)) * error
+        mean, reach = interval(differences, config.confidence)
         for measure, unit in zip(MEASURES, ("nat", "1", "log nat"), strict=True):
             record.metric(f"{key}.{measure}", np.median(ends[measure]), unit)
         cell = ""
@@ -235,19 +235,16 @@ def tell(
 
 def figure(times: np.ndarray, curves: dict[str, dict[str, np.ndarray]]) -> matplotlib.figure.Figure:
     """Directions and margins over the steps."""
-    drawing = matplotlib.figure.Figure(figsize=(6, 5.4))
-    upper, lower = drawing.subplots(2, 1, sharex=True)
+    drawing, (upper, lower) = new_rows(2, sharex=True)
     for index, (name, found) in enumerate(curves.items()):
-        style: Any = {"color": f"C{index}", "linestyle": ("-", "--", ":", "-.")[index % 4]}
         for axes, measure in ((upper, "share"), (lower, "margin")):
             values = 1 - found[measure] if measure == "share" else found[measure]
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-            axes.plot(times, middle, label=name, linewidth=1.4, **style)
-            axes.fill_between(times, low, high, color=f"C{index}", alpha=0.12, linewidth=0)
-    upper.set(ylabel="missing of the largest margin", xscale="log", yscale="log", ylim=(3e-4, 2))
-    lower.set(ylabel="margin (nats)", xlabel="step", yscale="symlog", ylim=(-1, 2e3))
-    for axes in (upper, lower):
-        axes.grid(alpha=0.18)
-    lower.legend(fontsize=8, loc="upper left")
-    drawing.tight_layout()
+            axes.plot(times, middle, label=name, **style_of(index))
+            axes.fill_between(times, low, high, color=style_of(index)["color"], alpha=0.15)
+    label(upper, "", "missing of the largest margin")
+    label(lower, "step", "margin (nats)")
+    upper.set(xscale="log", yscale="log", ylim=(3e-4, 2))
+    lower.set(yscale="symlog", ylim=(-1, 2e3))
+    legend(lower, loc="upper left")
     return drawing

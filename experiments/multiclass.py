@@ -35,7 +35,6 @@ import matplotlib.figure
 import numpy as np
 import optax
 import scipy.special
-import scipy.stats
 from flax import nnx
 
 import jbce
@@ -43,9 +42,10 @@ from jbce import plots, training
 
 from . import _held_out
 from ._convolutions import ConvNet
+from ._drawing import COLOURS, INK, label, new_axes
 from ._held_out import HeldOut
 from ._images import FASHION_CLASSES, Images, fashion_mnist
-from ._pictures import INK, set_ink
+from ._over_seeds import interval
 from ._record import Record
 
 SOFTMAX, REST, ODDS = "softmax", "one v. rest", "its odds"
@@ -167,10 +167,10 @@ def over_seeds(
         means, key = [], _held_out.identifier(title)
         for models, row in zip(found, rows, strict=False):
             difference = models[REST][title] - models[SOFTMAX][title]
-            half = half_width(difference, config.confidence)
+            _, half = interval(difference, config.confidence)
             means.append(difference.mean())
             row.append(f"{means[-1]:+.4f} ± {half:.4f}")
-        mean, half = np.mean(means), half_width(np.array(means), config.confidence)
+        mean, half = interval(np.array(means), config.confidence)
         rows[-1].append(f"{mean:+.4f} ± {half:.4f}")
         record.metric(f"{key}.mean_difference", mean, unit)
         record.metric(f"{key}.mean_difference.low", mean - half, unit)
@@ -202,17 +202,10 @@ def of_each_image(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
     }
 
 
-def half_width(values: np.ndarray, confidence: float) -> float:
-    """Half of the interval of Student's t for the mean."""
-    factor = scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)
-    return float(factor * scipy.stats.sem(values))
-
-
 def draw_sums(log_sigmoids: np.ndarray) -> matplotlib.figure.Figure:
     """A histogram of what the sigmoids of an example sum to."""
-    figure = matplotlib.figure.Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(np.exp(log_sigmoids).sum(axis=-1), bins=60, color="#0072B2")
+    figure, (axes,) = new_axes(height=3.2)
+    axes.hist(np.exp(log_sigmoids).sum(axis=-1), bins=60, color=COLOURS[0])
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
-    set_ink(axes, "sum of the ten probabilities", "test images")
+    label(axes, "sum of the ten probabilities", "test images")
     return figure

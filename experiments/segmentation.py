@@ -34,7 +34,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.stats
 from flax import nnx
 
 import jbce
@@ -42,9 +41,10 @@ from jbce import calibration, metrics, plots, training
 
 from ._convolutions import Convolution, largest_of_four
 from ._data import File, path_of
+from ._drawing import pictures
 from ._held_out import identifier
 from ._images import decoded
-from ._pictures import pictures
+from ._over_seeds import interval
 from ._record import Record
 
 CROSS_ENTROPY, DICE, BOTH = "cross-entropy", "Dice", "sum"
@@ -320,14 +320,13 @@ def compare(
     """Means over the test images, and differences from the first loss paired by image."""
     found = {name: of_each_image(model, truth) for name, model in decided.items()}
     first = next(iter(found))
-    factor = scipy.stats.t.ppf((1 + config.confidence) / 2, len(truth) - 1)
     rows, differences = [], []
     for title, baseline in found[first].items():
         unit = "nat" if title.startswith("log") else "1"
         row, apart = [title], [title]
         for name, measures in found.items():
             values, key = measures[title], f"{identifier(title)}.{identifier(name)}"
-            mean, half = values.mean(), factor * scipy.stats.sem(values)
+            mean, half = interval(values, config.confidence)
             row.append(f"{mean:.4f} ± {half:.4f}")
             record.metric(key, mean, unit)
             record.metric(f"{key}.half_width", half, unit)
@@ -336,7 +335,7 @@ def compare(
                     what = f"{title}, membranes, from {name}"
                     record.headline(what, mean, mean - half, mean + half, unit=unit)
                 continue
-            change, half = (values - baseline).mean(), factor * scipy.stats.sem(values - baseline)
+            change, half = interval(values - baseline, config.confidence)
             apart.append(f"{change:+.4f} ± {half:.4f}{'*' if abs(change) > half else ''}")
             record.metric(f"{key}.difference", change, unit)
             record.metric(f"{key}.difference.half_width", half, unit)

@@ -50,6 +50,8 @@ from rich.progress import track
 import jbce
 from jbce import logdomain
 
+from ._drawing import label, legend, new_rows, style_of
+from ._over_seeds import interval
 from ._record import Record
 
 FLOAT32, EXACT, LOGARITHM = "float32", "exact", "logarithm"
@@ -414,10 +416,9 @@ def paired_interval(
 
 
 def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """The mean and Student's interval."""
-    mean, error = values.mean(), values.std(ddof=1) / math.sqrt(len(values))
-    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
-    return float(mean), float(mean - reach), float(mean + reach)
+    """The mean and both ends of Student's interval."""
+    mean, half = interval(values, confidence)
+    return float(mean), float(mean - half), float(mean + half)
 
 
 def proportion_interval(successes: int, number: int, confidence: float) -> tuple[float, float]:
@@ -444,21 +445,16 @@ def figure(
     recipe: Recipe, curves: dict[str, dict[str, np.ndarray]], config: Config
 ) -> matplotlib.figure.Figure:
     """The two measures that the recipe is about, over the steps."""
-    drawing = matplotlib.figure.Figure(figsize=(6, 5.4))
-    upper, lower = drawing.subplots(2, 1, sharex=True)
+    drawing, both = new_rows(2, sharex=True)
     for index, (arm, found) in enumerate(curves.items()):
         steps = config.every * np.arange(found["test_accuracy"].shape[1])
-        style: Any = {"color": f"C{index}", "linestyle": ("-", "--", ":", "-.")[index % 4]}
-        for axes, measure in zip((upper, lower), recipe.drawn, strict=True):
+        for axes, measure in zip(both, recipe.drawn, strict=True):
             low, middle, high = np.quantile(found[measure], (0.25, 0.5, 0.75), axis=0)
-            axes.plot(steps, middle, label=arm, linewidth=1.4, **style)
-            axes.fill_between(steps, low, high, color=f"C{index}", alpha=0.12, linewidth=0)
-    lower.set_xlabel("step")
-    for axes, measure in zip((upper, lower), recipe.drawn, strict=True):
-        axes.set_ylabel(NAMES[measure])
+            axes.plot(steps, middle, label=arm, **style_of(index))
+            axes.fill_between(steps, low, high, color=style_of(index)["color"], alpha=0.12)
+    for axes, measure in zip(both, recipe.drawn, strict=True):
+        label(axes, "step" if axes is both[-1] else "", NAMES[measure])
         if measure == "mean_feature":
             axes.set_yscale("log")
-        axes.grid(alpha=0.18)
-    upper.legend(fontsize=7, ncols=2, loc="best")
-    drawing.tight_layout()
+    legend(both[0], ncols=2, loc="best", fontsize=7)
     return drawing

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,20 +29,76 @@ SMALLEST = {
         *("--data", "digits", "--num-epochs", "1", "--hidden-size", "4"),
         *("--methods", "temperature", "isotonic"),
     ],
+    "cats_and_dogs": [
+        *("--num-train", "60", "--num-epochs", "1", "--widths", "2", "--batch-size", "20"),
+    ],
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "audit_peers": ["--step", "45"],
+    "confident_and_low_precision": [
+        *("--num-seeds", "2", "--num-epochs", "1", "--hidden-size", "8"),
+    ],
     "diagnosis": ["--num-folds", "2", "--num-epochs", "20", "--hidden-size", "3"],
     "drop_in": ["--num-epochs", "2", "--hidden-size", "4"],
+    "entropy_and_divergence": [
+        *("--num-rows", "2", "--num-classes", "3", "--num-simulated", "40"),
+    ],
     "gradient_checkers": ["--only", "relu"],
+    "gradient_descent_path": [
+        *("--batch-sizes", "2", "--num-steps", "40", "--num-drawn", "10"),
+        *("--num-batches", "2", "--num-seeds", "2"),
+    ],
+    "imbalanced": [
+        *("--num-folds", "2", "--num-seeds", "1", "--num-epochs", "1", "--hidden-size", "2"),
+        *("--max-rows", "1500", "--gammas", "2", "--no-resampling"),
+    ],
+    "implicit_bias": ["--num-steps", "30", "--num-times", "4", "--num-seeds", "2"],
     "language_model": [
         *("--num-steps", "2", "--vocabulary", "300", "--width", "8", "--num-layers", "1"),
         *("--context", "8", "--batch-size", "2", "--max-characters", "9000"),
         *("--memory-batch-size", "4"),
     ],
+    "multiclass": [
+        *("--num-train", "64", "--num-test", "40", "--num-epochs", "1", "--batch-size", "32"),
+        *("--widths", "2", "--num-seeds", "2"),
+    ],
+    "noisy_labels": [
+        *("--rates", "0.4", "--no-people", "--num-seeds", "2", "--num-epochs", "1"),
+        *("--hidden-size", "2", "--num-learnt", "40", "--num-validated", "20"),
+        *("--num-tested", "20"),
+    ],
+    "number_of_classes": [
+        *("--at-start", "2", "10", "--spreads", "1.0", "--num-logits", "100", "--of-digits", "2"),
+        *("--drawn", "2", "--num-features", "2", "--num-examples", "40", "--num-epochs", "1"),
+        *("--num-seeds", "2"),
+    ],
+    "segmentation": [
+        *("--losses", "cross-entropy", "--shrink", "16", "--num-crops", "4", "--crop-size", "8"),
+        *("--num-epochs", "1", "--widths", "2", "4", "--batch-size", "4"),
+    ],
+    "sentiment": [
+        *("--data", "mr", "--num-folds", "2", "--num-epochs", "1", "--strengths", "4e-5"),
+        *("--vocabulary", "500", "--length", "32", "--max-sentences", "400"),
+    ],
     "soft_labels": ["--num-folds", "2", "--num-epochs", "1", "--hidden-size", "2"],
     "softmax_collapse": [
         *("--recipes", "drift", "--num-seeds", "2", "--num-steps", "40", "--every", "20"),
         *("--modulus", "7", "--arms", "float32", "exact"),
+    ],
+    "spam": [
+        *("--num-folds", "2", "--num-epochs", "1", "--strengths", "1e-5", "--vocabulary", "500"),
+        *("--length", "32", "--num-inner-folds", "2", "--hidden-size", "4"),
+        *("--num-network-epochs", "1", "--max-examples", "400"),
+    ],
+    "squared_error": [
+        "--margins",
+        "0",
+        "3",
+        "--rates",
+        "1",
+        "--num-steps",
+        "3",
+        "--num-seeds",
+        "2",
     ],
     "survival": ["--kills", "20", "--epochs", "20", "--hidden-size", "4"],
     "tabular": [
@@ -51,7 +107,10 @@ SMALLEST = {
     ],
     "worked_example": [],
 }
-NEEDS_DATA = {"soft_labels"}
+NEEDS_DATA = {
+    *("cats_and_dogs", "imbalanced", "multiclass", "segmentation", "sentiment", "soft_labels"),
+    "spam",
+}
 
 # -------------------------------------------------------------------------------- every experiment
 
@@ -401,7 +460,7 @@ def test_held_out_predictions_are_judged_as_scikit_learn_would(capsys):
     record = _record.Record()
     models = {"ours": logits, "too sure": 3 * logits}
     judge(HeldOut("toy", models, labels, ("no", "yes"), id="a toy"), record, num_worst=2)
-    found = {metric.name: metric.value for metric in record.metrics}
+    found: dict[str, Any] = {metric.name: metric.value for metric in record.metrics}
     probs = 1 / (1 + np.exp(-np.float64(logits)))
     assert found["a_toy.log_loss.ours"] == pytest.approx(peers.log_loss(labels, probs), rel=1e-6)
     assert found["a_toy.auroc.ours"] == pytest.approx(peers.roc_auc_score(labels, logits))

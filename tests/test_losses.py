@@ -375,9 +375,7 @@ BINARY_EDGES = [  # logit, label, loss, gradient
 @EVERY_DTYPE
 @pytest.mark.parametrize("label_kind", ["hard", "soft"])
 def test_binary_edges(dtype, label_kind):
-    logits, labels, losses, slopes = (
-        np.array(column) for column in zip(*BINARY_EDGES, strict=True)
-    )
+    logits, labels, losses, slopes = np.array(BINARY_EDGES, np.float64).T
     with jax.enable_x64(dtype == "float64"):
         x = jnp.asarray(logits, dtype)
         y = jnp.asarray(labels, jnp.int32 if label_kind == "hard" else x.dtype)
@@ -440,11 +438,12 @@ def test_categorical_edges(dtype, kind):
         defined = [index for index, slope in enumerate(slopes) if slope is not None]
         for found in (reverse, forward):  # optax #1762: NaN in forward mode
             np.testing.assert_allclose(
-                np.float64(found)[defined],
+                np.asarray(found, np.float64)[defined],
                 np.array([slopes[index] for index in defined]),
                 rtol=float(jnp.finfo(dtype).eps),
             )
-        chex.assert_tree_all_finite(np.float64(hessian)[np.ix_(defined, range(3), defined)])
+        blocks = np.asarray(hessian, np.float64)[np.ix_(defined, range(3), defined)]
+        chex.assert_tree_all_finite(blocks)
 
 
 def test_a_nan_row_leaves_no_trace_in_mixed_second_derivatives():

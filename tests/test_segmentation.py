@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("flax")
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import segmentation
@@ -19,7 +20,8 @@ def _pairs():
 def test_soft_dice_by_its_definition():
     logits, truth = _pairs()
     probs = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    for found, p, y in zip(segmentation.soft_dice_loss(logits, truth), probs, truth, strict=True):
+    losses = segmentation.soft_dice_loss(jnp.asarray(logits), jnp.asarray(truth))
+    for found, p, y in zip(losses, probs, truth, strict=True):
         assert float(found) == pytest.approx(1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1))
 
 

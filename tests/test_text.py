@@ -1,6 +1,7 @@
 """Texts as bags of n-grams, beside scikit-learn and dense matrices."""
 
 import dataclasses
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,7 @@ def test_weights_are_those_of_scikit_learn():
     encoded = _text.encode(_text.bags(TEXTS, (1, 2)), LABELS, SEEN, SEARCH)
     peer = TfidfVectorizer(
         tokenizer=lambda text: list(_text.ngrams(text, (1,), ())),
-        token_pattern=None,
+        token_pattern=cast("Any", None),
         ngram_range=(1, 2),
         sublinear_tf=True,
     )
@@ -109,7 +110,9 @@ def test_the_classifier_is_a_product_with_the_dense_matrix():
     kernel = np.random.default_rng(0).normal(size=SEARCH.size).astype(np.float32)
     model.kernel[...], model.bias[...] = jnp.asarray(kernel), jnp.asarray(0.5)
     expected = dense(encoded, SEARCH.size) @ kernel + 0.5
-    np.testing.assert_allclose(model(encoded.of(np.arange(5))), expected, rtol=1e-5)
+    ids, weights = encoded.of(np.arange(5))
+    found = model((jnp.asarray(ids), jnp.asarray(weights)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_the_strength_is_that_of_the_least_loss_on_the_fifth():
