@@ -72,8 +72,9 @@ def run(config: Config, record: Record) -> None:
     for name, worst in (binary | categorical).items():
         record.metric(name.replace(" ", "_").replace("'", ""), worst["ulps"], "ulp")
     for name, sweep_of in (("binary", binary), ("categorical", categorical)):
-        worst = max(entry["ulps"] for entry in sweep_of.values())
-        record.headline(f"worst of everything {name}", worst, unit="ulp")
+        if sweep_of:
+            worst = max(entry["ulps"] for entry in sweep_of.values())
+            record.headline(f"worst of everything {name}", worst, unit="ulp")
     count = "all 2³²" if stride == 1 else f"{2**32 // stride:,}"
     record.table(
         f"The worst of {count} float32 logits",

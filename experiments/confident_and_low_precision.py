@@ -35,7 +35,6 @@ from jbce import metrics, training
 from ._over_seeds import interval
 from ._record import Record
 
-DTYPES = ("float32", "bfloat16", "float16")
 OPTAX, OURS = LIBRARIES = ("Optax", "jbce")
 
 
@@ -49,6 +48,10 @@ class Config:
     """Passes through the training half."""
     hidden_size: int = 128
     """Units of the hidden layer; of the student, an eighth."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    """Of the logits; the first is that of the networks that are ranked and that teach."""
+    temperatures: tuple[int, ...] = (1, 4)
+    """Of the distillation."""
     noise: float = 0.1
     """Share of the training labels that are replaced by others."""
     learning_rate: float = 1e-2
@@ -118,7 +121,7 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
     logits = swept(
         config,
         make,
-        {"library": LIBRARIES, "dtype": DTYPES},
+        {"library": LIBRARIES, "dtype": config.dtypes},
         (digits.train, digits.given),
         digits.test,
         digits.test_labels,
@@ -149,7 +152,7 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
         "exactly 0 at the end. accuracy, log loss: on the other half. Δ: ours less Optax's, mean "
         f"of paired differences with its {config.confidence:.0%} interval.",
     )
-    return logits[OURS, "float32"]
+    return logits[OURS, config.dtypes[0]]
 
 
 def _about(logits: np.ndarray, digits: Digits, loss: Any) -> dict[str, np.ndarray]:
@@ -212,7 +215,7 @@ def rank(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> 
     scores: dict[str, Any] = {
         f"{library}, {dtype}": partial(loss_of, library, dtype)
         for library in LIBRARIES
-        for dtype in DTYPES
+        for dtype in config.dtypes
     }
     scores["minus the log-odds"] = lambda x, y: -jbce.log_odds(x, y)
     x = jnp.asarray(logits)
@@ -283,7 +286,7 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
     students = swept(
         config,
         make,
-        {"library": LIBRARIES, "temperature": (1, 4)},
+        {"library": LIBRARIES, "temperature": config.temperatures},
         (digits.train, teacher),
         digits.test,
         of_test,
