@@ -6,10 +6,12 @@ import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "XLA_FLAGS" not in os.environ and importlib.metadata.version("jaxlib").startswith("0.10."):
-    # With the code generator that XLA had before, the ten thousand small programs of these tests
-    # compile in two thirds of the time. Tests marked `ulps`, whose bounds depend on every
-    # instruction, run with the one that users have too: tests/test_code_generator.py.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    # With the code generator that XLA had before, and without threads of its own, the ten thousand
+    # small programs of these tests compile in 60 % of the time. Tests marked `ulps`, whose bounds
+    # depend on every instruction, run with the one of users too: tests/test_code_generator.py.
+    os.environ["XLA_FLAGS"] = (
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # The test processes, which inherit this, compile each program once between them.
     _cache = tempfile.mkdtemp(prefix="jbce-compiled-")

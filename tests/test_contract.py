@@ -127,6 +127,7 @@ def test_jit_is_eager_and_vmap_is_a_loop(case):
 
 @each_case
 @pytest.mark.jax_defaults
+@pytest.mark.thorough
 def test_derivatives_are_proved(case):
     def total(x, traced):
         losses = case.function(x, case.labels[:3], **traced)
@@ -186,7 +187,8 @@ def test_what_where_leaves_out_is_as_if_removed(case):
     slope = jax.jit(jax.grad(averaged, has_aux=True))
     gradient, losses = slope(spoiled, where)
     wanted, removed = jax.jit(jax.grad(averaged_of_kept, has_aux=True))(LOGITS[kept])
-    np.testing.assert_allclose(losses[kept], removed, rtol=1e-6)
+    # A logarithm of nearly 1 has the error of the 1.
+    np.testing.assert_allclose(losses[kept], removed, rtol=1e-6, atol=2e-7)
     np.testing.assert_array_equal(np.delete(losses, kept, axis=0), case.nothing)
     np.testing.assert_allclose(gradient[kept], wanted, rtol=2e-6, atol=1e-7)
     np.testing.assert_array_equal(np.delete(gradient, kept, axis=0), 0)
@@ -260,12 +262,14 @@ def test_dtypes(case, dtypes):
             return losses.sum(), losses
 
         gradient, losses = jax.grad(summed, has_aux=True)(x)
-        return losses, gradient, case.loss(x.astype(jnp.float32), case.labels)
+        return losses, gradient
 
     with jax.enable_x64(dtypes == ("float64",)):
         given = [jnp.asarray(LOGITS, dtype) for dtype in dtypes]
         found = jax.jit(lambda given: [everything(x) for x in given])(given)
-    for x, (losses, gradient, wanted) in zip(given, found, strict=True):
+    in_float32 = jax.jit(case.loss)
+    for x, (losses, gradient) in zip(given, found, strict=True):
+        wanted = in_float32(jnp.asarray(np.asarray(x), jnp.float32), case.labels)
         assert losses.dtype == (jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
         assert gradient.dtype == x.dtype and np.isfinite(np.float64(gradient)).all()
         np.testing.assert_allclose(losses, wanted, rtol=2e-6, atol=2e-6)

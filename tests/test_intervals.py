@@ -220,6 +220,7 @@ def test_equal_models_do_not_differ(key):
 
 @pytest.mark.parametrize("resampled", [False, True])
 @pytest.mark.parametrize("metric", [metrics.log_loss, metrics.roc_auc])
+@pytest.mark.thorough
 def test_intervals_cover_and_p_values_are_uniform(metric, resampled):
     """Of 300 data sets on which two models are equally good, within 3.5 standard deviations."""
     keys = jax.random.split(jax.random.key(1), 300)

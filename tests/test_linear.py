@@ -80,8 +80,8 @@ def close(found, wanted, tolerance):
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("none", "cpu"),
-        ("where examples", "cpu"),
+        pytest.param("none", "cpu", marks=pytest.mark.thorough),
+        pytest.param("where examples", "cpu", marks=pytest.mark.thorough),
         ("where classes", "cpu"),
         ("where classes", "gpu"),
         ("all", "cpu"),

@@ -144,6 +144,7 @@ def test_all_pairs_and_triples_are_the_definition(name):
 
 @each_loss
 @pytest.mark.jax_defaults
+@pytest.mark.thorough
 def test_derivatives_in_every_option_are_proved(name):
     loss, labels, options = LOSSES[name]
     labels = labels[:3]

@@ -176,7 +176,7 @@ OURS = {
 }
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", OURS)
 def test_every_derivative_of_ours_is_right(name, order):
     function, arguments = OURS[name]

@@ -67,7 +67,7 @@ def exact_primitive(
             made = jax.make_jaxpr(functools.partial(outputs, **params))(*avals).out_avals
         return made if multiple_results else made[0]
 
-    def batch(arrays: Sequence[Array], axes: Sequence[int | None], **params: Any) -> Any:
+    def batch(arrays: Sequence[Any], axes: Sequence[int | None], **params: Any) -> Any:
         size = next(
             array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None
         )
