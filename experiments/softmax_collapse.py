@@ -1,8 +1,13 @@
 """Grokking that stalls: is it softmax, its arithmetic, or the size of its gradient?
 
 Command:  python -m experiments softmax_collapse
-Minutes:  90
-Expect:   to be measured
+Minutes:  100
+Expect:   at the end of `ladder` a median test accuracy of 0.15 with float32, 0.31 with float64,
+          0.24 with exact arithmetic, 0.42 with exact arithmetic and losses scaled past Adam's
+          underflow, 0.98 with the logarithm, which alone generalises (18 of 20 runs); scaling
+          float32 does nothing. So arithmetic stalls it, and the fading gradient keeps it slow. In
+          `drift` the mean output column turns against the mean feature in float32 (cosine −0.99)
+          and not with exact arithmetic (−0.18).
 
 A small network learns to add modulo a prime number from a part of all pairs, by full-batch Adam
 without weight decay. Long after it knows its part by heart it may begin to be right about the rest
@@ -157,7 +162,7 @@ class Config:
     recipes: tuple[Name, ...] = ("drift", "ladder")
     """Tasks with their networks."""
     arms: tuple[str, ...] = ()
-    """Losses to train with; none stands for those of the recipe."""
+    """Losses to train with, of those of the recipe; none stands for all."""
     num_seeds: int = 20
     """Runs of each loss, paired by their examples and first weights."""
     num_steps: int = 0
@@ -181,7 +186,7 @@ def run(config: Config, record: Record) -> None:
         recipe = recipe._replace(
             num_steps=config.num_steps or recipe.num_steps,
             modulus=config.modulus or recipe.modulus,
-            arms=config.arms or recipe.arms,
+            arms=tuple(arm for arm in recipe.arms if not config.arms or arm in config.arms),
         )
         curves = {arm: curves_of(name, recipe, arm, config) for arm in recipe.arms}
         describe(name, recipe, curves, config, record)
