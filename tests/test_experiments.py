@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import decimal
+import gzip
 import hashlib
 import html
 import importlib.util
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,6 +244,42 @@ def test_a_wrong_checksum_is_refused_and_removed(data_file, tmp_path):
     with pytest.raises(_data.MissingData, match="SHA-256"):
         _data.path_of(data_file)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_gzip_file_is_known_by_what_it_holds(data_file, tmp_path):
+    for level in (1, 9):
+        packed = data_file._replace(name=f"{level}.gz", url=(tmp_path / f"{level}.gz").as_uri())
+        (tmp_path / f"{level}.gz").write_bytes(gzip.compress(b"data", level))
+        assert gzip.decompress(_data.path_of(packed).read_bytes()) == b"data"
+    torn = data_file._replace(name="torn.gz", url=(tmp_path / "torn.gz").as_uri())
+    (tmp_path / "torn.gz").write_bytes(gzip.compress(b"data")[:-4])
+    with pytest.raises(_data.MissingData, match="no whole gzip file"):
+        _data.path_of(torn)
+    assert _data.at_hand(torn) is None
+
+
+def test_cifar_is_read_from_its_archive_too(tmp_path, monkeypatch):
+    from experiments import _images
+
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    labels = np.array([3, 5, 0, 3, 5, 5, 9, 3], np.uint8)
+    rows = np.concatenate([labels[:, None], images.transpose(0, 3, 1, 2).reshape(8, -1)], 1)
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        for name, part in (("data_batch_1", rows[:5]), ("test_batch", rows[5:])):
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
+            member.size = part.size
+            tar.addfile(member, io.BytesIO(part.tobytes()))
+    digest = hashlib.md5((folder / "cifar-10-binary.tar.gz").read_bytes()).hexdigest()
+    monkeypatch.setenv("JBCE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_images, "CIFAR_10", _images.CIFAR_10._replace(digest=digest))
+    found = _images.cifar10((3, 5))
+    assert found.train_labels.tolist() == [0, 1, 0, 1] and found.test_labels.tolist() == [1, 0]
+    np.testing.assert_allclose(found.train, images[[0, 1, 3, 4]] / 255, rtol=1e-6)
+    np.testing.assert_allclose(found.test, images[[5, 7]] / 255, rtol=1e-6)
 
 
 def test_missing_data_say_where_they_were_looked_for(data_file, tmp_path):
