@@ -159,7 +159,7 @@ MEASURES = (
 class Config:
     """What to train."""
 
-    recipes: tuple[Name, ...] = ("drift", "ladder")
+    recipes: tuple[Name, ...] = ("ladder", "drift")
     """Tasks with their networks."""
     arms: tuple[str, ...] = ()
     """Losses to train with, of those of the recipe; none stands for all."""
