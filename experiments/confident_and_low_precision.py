@@ -2,11 +2,11 @@
 
 Command:  python -m experiments confident_and_low_precision
 Minutes:  4
-Expect:   no effect on training (test log loss, ours less Optax's: +0.005 ± 0.018 with float32 logits,
-          −0.010 ± 0.023 with bfloat16) although 88 % of Optax's bfloat16 losses are exactly 0, and
-          none on distillation. Ranking by the loss: 74 % of Optax's bfloat16 losses equal the
-          median, so that pruning draws lots; none of ours. Membership inference does not suffer:
-          the ties raise its AUROC from 0.606 to 0.632.
+Expect:   no effect on training (test log loss, ours less Optax's: +0.005 ± 0.018 with float32
+          logits, −0.010 ± 0.023 with bfloat16) although 88 % of Optax's bfloat16 losses are exactly
+          0, and none on distillation. Ranking by the loss: 74 % of Optax's bfloat16 losses equal
+          the median, so that pruning draws lots; none of ours. Membership inference does not
+          suffer: the ties raise its AUROC from 0.606 to 0.632.
 
 Three places where a confident classifier might feel that its loss has lost its digits, on the
 digits that scikit-learn carries; a tenth of the training labels are wrong, and are learnt by heart.
