@@ -77,6 +77,12 @@ def interval(of_seeds: np.ndarray, confidence: float) -> tuple[Any, Any]:
     return of_seeds.mean(axis=0), scipy.stats.t.ppf((1 + confidence) / 2, count - 1) * error
 
 
+def mean_interval(of_seeds: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """The mean of one number over seeds, and both ends of its interval."""
+    mean, half = interval(of_seeds, confidence)
+    return float(mean), float(mean - half), float(mean + half)
+
+
 @partial(jax.jit, static_argnums=0)
 def _judged(
     metric: Callable[..., jax.Array], logits: jax.Array, labels: jax.Array

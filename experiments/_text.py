@@ -19,6 +19,8 @@ from sklearn.model_selection import train_test_split
 
 from jbce import training
 
+from ._fitting import filled, predicted
+
 _TOKEN = re.compile(r"[\w']+|[^\w\s]+")
 _DIGIT = re.compile(r"\d")
 _OF_CHARACTERS = "~"
@@ -175,7 +177,7 @@ class Fitted(NamedTuple):
 
     def logits(self, texts: np.ndarray) -> np.ndarray:
         """Of some texts."""
-        return np.asarray(_apply(self.model, self.encoded.of(texts)))
+        return np.asarray(predicted(self.model, self.encoded.of(texts)))
 
     def telling(self, bags: Bags, texts: np.ndarray, number: int) -> tuple[list[str], list[str]]:
         """The words and pairs, of those in 10 of these texts and more, that move logits most.
@@ -284,16 +286,6 @@ def drawn(number: int, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(number)[:most])
 
 
-def filled(features: Any, labels: np.ndarray, size: int) -> training.Data:
-    """Examples of weight 0 behind: folds of one size share their compilation."""
-    missing = size - len(labels)
-    return training.Data(
-        jax.tree.map(lambda a: np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)), features),
-        np.pad(labels, (0, missing)),
-        (np.arange(size) < len(labels)).astype(np.float32),
-    )
-
-
 def _trained(
     encoded: Encoded,
     labels: np.ndarray,
@@ -326,8 +318,3 @@ def _penalty(model: Any) -> jax.Array:
 @functools.cache
 def _adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.linear_schedule(learning_rate, 0.0, num_steps))
-
-
-@jax.jit
-def _apply(model: BagClassifier, features: Any) -> jax.Array:
-    return model(features)

@@ -33,6 +33,7 @@ from jbce import calibration, metrics, plots, training
 from . import _held_out
 from ._convolutions import ConvNet
 from ._drawing import pictures
+from ._fitting import logistic_of_best_penalty, predicted
 from ._held_out import HeldOut, stratified_folds
 from ._images import Images, cifar10
 from ._record import Record
@@ -76,9 +77,8 @@ def run(config: Config, record: Record) -> None:
         images.test_labels,
     )
     fitted = {name: fit(config, scaled, seen, kept, flips=name == FLIPS) for name in (FLIPS, PLAIN)}
-    predict = nnx.jit(lambda model, images: model(images))
-    kept_logits = {n: predict(result.model, scaled.train[kept]) for n, result in fitted.items()}
-    test_logits = {n: predict(result.model, scaled.test) for n, result in fitted.items()}
+    kept_logits = {n: predicted(result.model, scaled.train[kept]) for n, result in fitted.items()}
+    test_logits = {n: predicted(result.model, scaled.test) for n, result in fitted.items()}
     temperature = calibration.fit_temperature(kept_logits[FLIPS], jnp.asarray(train_labels[kept]))
     held_out = HeldOut(
         "cats and dogs",
@@ -140,19 +140,11 @@ def on_pixels(images: Images, seen: np.ndarray, kept: np.ndarray) -> np.ndarray:
         squares = part.reshape(len(part), 16, 2, 16, 2, 3).mean(axis=(2, 4))
         return jnp.asarray(squares.reshape(len(part), -1))
 
-    def validated(penalty: jax.Array, *arrays: jax.Array) -> tuple[training.Logistic, jax.Array]:
-        learnt, labels, unseen, unseen_labels = arrays
-        model = training.fit_logistic_regression(learnt, labels, penalty=penalty)
-        return model, metrics.log_loss(model(unseen), unseen_labels)
-
-    arrays = [
+    best = logistic_of_best_penalty(
         *(features(images.train[seen]), jnp.asarray(images.train_labels[seen])),
         *(features(images.train[kept]), jnp.asarray(images.train_labels[kept])),
-    ]
-    models, losses = jax.jit(jax.vmap(validated, in_axes=(0, *[None] * 4)))(
-        jnp.array([0.1, 1.0, 10.0]), *arrays
+        penalties=(0.1, 1.0, 10.0),
     )
-    best = jax.tree.map(lambda leaf: leaf[np.argmin(losses)], models)
     return np.asarray(best(features(images.test)))
 
 

@@ -36,7 +36,7 @@ from flax import nnx
 import jbce
 from jbce import metrics, training
 
-from ._over_seeds import interval
+from ._over_seeds import mean_interval
 from ._record import Record
 
 OPTAX, OURS = LIBRARIES = ("Optax", "jbce")
@@ -143,7 +143,9 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
             cells.append(f"{values.mean():.4f}")
         if library == OURS:
             for measure in ("test accuracy", "test log loss"):
-                apart = mean_interval(found[OURS][measure] - found[OPTAX][measure], config)
+                apart = mean_interval(
+                    found[OURS][measure] - found[OPTAX][measure], config.confidence
+                )
                 _keep(record, f"{measure}, {dtype} logits: jbce less Optax", apart)
                 cells.append(_shown(apart))
         rows.append(tuple(cells) if library == OURS else (*cells, "", ""))
@@ -240,7 +242,7 @@ def rank(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> 
         record.metric(f"ranking.{key}.membership_auroc", areas[name].mean(), "1")
         cell = ""
         if name != "Optax, float32":
-            apart = mean_interval(areas[name] - areas["Optax, float32"], config)
+            apart = mean_interval(areas[name] - areas["Optax, float32"], config.confidence)
             cell = _shown(apart)
             if name in ("jbce, float32", "Optax, bfloat16"):
                 _keep(record, f"membership AUROC: {name} less Optax, float32", apart)
@@ -304,7 +306,7 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
         record.metric(f"distilled.{library}.temperature_{temperature}", accuracy.mean(), "1")
         cell = ""
         if library == OURS:
-            apart = mean_interval(accuracy - found[OPTAX, temperature], config)
+            apart = mean_interval(accuracy - found[OPTAX, temperature], config.confidence)
             cell = _shown(apart)
             record.metric(f"distilled.difference.temperature_{temperature}", apart[0], "1")
         rows.append((f"{library}, temperature {temperature}", f"{accuracy.mean():.4f}", cell))
@@ -316,12 +318,6 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
         note=f"The teacher's median lead is {np.median(margin[:, -1] - margin[:, -2]):.1f} nats; "
         f"{config.num_seeds} students each, paired.",
     )
-
-
-def mean_interval(values: np.ndarray, config: Config) -> tuple[float, float, float]:
-    """The mean and both ends of Student's interval."""
-    mean, half = interval(values, config.confidence)
-    return float(mean), float(mean - half), float(mean + half)
 
 
 def _keep(record: Record, what: str, found: tuple[float, float, float]) -> None:

@@ -54,6 +54,7 @@ from jbce import calibration, metrics, plots, training, verify
 
 from . import _held_out, _images
 from ._convolutions import ConvNet
+from ._fitting import logistic_of_best_penalty
 from ._held_out import HeldOut, stratified_folds
 from ._record import Record
 
@@ -424,17 +425,10 @@ def pixels(
 ) -> training.Logistic:
     """Logistic regression on the pixels; the penalty is the best for the images kept back."""
     seen, unseen = (jnp.asarray(part.reshape(len(part), -1)) for part in (features, kept))
-    penalties = jnp.array([0.01, 0.1, 1.0, 10.0])
-
-    def validated(penalty: jax.Array, *arrays: jax.Array) -> tuple[training.Logistic, jax.Array]:
-        seen, labels, unseen, unseen_labels = arrays
-        model = training.fit_logistic_regression(seen, labels, penalty=penalty)
-        return model, metrics.log_loss(model(unseen), unseen_labels)
-
-    models, losses = jax.jit(jax.vmap(validated, in_axes=(0, None, None, None, None)))(
-        penalties, seen, jnp.asarray(labels), unseen, jnp.asarray(kept_labels)
+    return logistic_of_best_penalty(
+        *(seen, jnp.asarray(labels), unseen, jnp.asarray(kept_labels)),
+        penalties=(0.01, 0.1, 1.0, 10.0),
     )
-    return jax.tree.map(lambda leaf: leaf[np.argmin(losses)], models)
 
 
 def estimated_base_rate(logits: np.ndarray, rate: float) -> float:

@@ -46,6 +46,7 @@ import jbce
 from jbce import calibration, metrics, plots, training
 
 from . import tabular
+from ._fitting import filled
 from ._held_out import HeldOut, identifier, judge, stratified_folds
 from ._over_seeds import compare_over_seeds
 from ._record import Record
@@ -162,11 +163,9 @@ def held_out_logits(
                 make,
                 [nothing | setting for setting in chosen.values()],
                 seeds=config.num_seeds,
-                data=filled(standard[rest], labels[rest], weights, sizes[0]),
+                data=filled(standard[rest], labels[rest], sizes[0], weights),
                 # Judges only: nothing is chosen by it, all train to the last epoch.
-                validation=filled(
-                    standard[held_out], labels[held_out], np.ones(len(held_out)), sizes[1]
-                ),
+                validation=filled(standard[held_out], labels[held_out], sizes[1]),
                 epochs=config.num_epochs,
                 batch_size=config.batch_size,
                 metrics=[metrics.log_loss],
@@ -201,18 +200,6 @@ def maker(config: Config, num_features: int) -> Callable[..., training.Trial]:
         )
 
     return make
-
-
-def filled(
-    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, size: int
-) -> training.Data:
-    """Examples, and behind them some that do not count."""
-    missing = size - len(labels)
-    return training.Data(
-        np.pad(features, [(0, missing), (0, 0)]),
-        np.pad(labels, (0, missing)),
-        np.pad(weights.astype(np.float32), (0, missing)),
-    )
 
 
 def compare(

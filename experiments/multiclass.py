@@ -43,6 +43,7 @@ from jbce import plots, training
 from . import _held_out
 from ._convolutions import ConvNet
 from ._drawing import COLOURS, INK, label, new_axes
+from ._fitting import predicted
 from ._held_out import HeldOut
 from ._images import FASHION_CLASSES, Images, fashion_mnist
 from ._over_seeds import interval
@@ -151,8 +152,7 @@ def train(
         key=jax.random.key(seed),
         progress=False,
     )
-    predict = nnx.jit(lambda model, images: model(images))
-    return np.asarray(predict(fitted.model, images.test)), np.asarray(fitted.history.loss)
+    return np.asarray(predicted(fitted.model, images.test)), np.asarray(fitted.history.loss)
 
 
 def over_seeds(

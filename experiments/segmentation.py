@@ -42,6 +42,7 @@ from jbce import calibration, metrics, plots, training
 from ._convolutions import Convolution, largest_of_four
 from ._data import File, path_of
 from ._drawing import pictures
+from ._fitting import predicted
 from ._held_out import identifier
 from ._images import decoded
 from ._over_seeds import interval
@@ -193,7 +194,6 @@ def run(config: Config, record: Record) -> None:
     crops = random_crops(config, scaled[TRAIN], truth[TRAIN])
     num_steps = config.num_epochs * -(-config.num_crops // config.batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, num_steps))
-    predict = nnx.jit(lambda model, images: model(images))
     logits, histories = {}, {}
     for name in config.losses:
         fitted = training.fit(
@@ -206,7 +206,7 @@ def run(config: Config, record: Record) -> None:
             key=jax.random.key(config.seed),
             progress=False,
         )
-        logits[name] = np.asarray(predict(fitted.model, scaled[VALIDATION.start :]))
+        logits[name] = np.asarray(predicted(fitted.model, scaled[VALIDATION.start :]))
         histories[name] = np.asarray(fitted.history.loss)
     decided = {name: decide(array, truth[VALIDATION.start :]) for name, array in logits.items()}
     compare(config, decided, truth[TEST], record)

@@ -56,7 +56,7 @@ import jbce
 from jbce import logdomain
 
 from ._drawing import label, legend, new_rows, style_of
-from ._over_seeds import interval
+from ._over_seeds import mean_interval
 from ._record import Record
 
 FLOAT32, EXACT, LOGARITHM = "float32", "exact", "logarithm"
@@ -418,12 +418,6 @@ def paired_interval(
         return None
     differences = test.astype(float) - curves[FLOAT32]["test_accuracy"][:, -1]
     return mean_interval(differences, confidence)
-
-
-def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """The mean and both ends of Student's interval."""
-    mean, half = interval(values, confidence)
-    return float(mean), float(mean - half), float(mean + half)
 
 
 def proportion_interval(successes: int, number: int, confidence: float) -> tuple[float, float]:

@@ -43,6 +43,7 @@ from jbce import metrics, training
 
 from . import _text
 from ._data import File, path_of
+from ._fitting import filled, predicted
 from ._held_out import HeldOut, judge, stratified_folds
 from ._record import Record
 
@@ -229,8 +230,8 @@ def networks(
         sizes = [config.hidden_size] * 2
         fitted = training.fit(
             training.MLP(features.shape[1], sizes, dropout=0.3, rngs=rngs),
-            _text.filled(features[learns], labels[learns], len(labels) - fewest + 2),
-            validation=_text.filled(features[judges], labels[judges], fewest + 4),
+            filled(features[learns], labels[learns], len(labels) - fewest + 2),
+            validation=filled(features[judges], labels[judges], fewest + 4),
             optimizer=_ADAMW,
             epochs=config.num_network_epochs,
             patience=config.num_network_epochs,
@@ -238,13 +239,8 @@ def networks(
             key=jax.random.key(config.seed),
             progress=False,
         )
-        logits.append(_apply(fitted.model, asked))
+        logits.append(np.asarray(predicted(fitted.model, asked)))
     return np.mean(logits, axis=0)
 
 
 _ADAMW = optax.adamw(2e-3, weight_decay=1.0)
-
-
-@jax.jit
-def _apply(model: training.MLP, features: jax.Array) -> jax.Array:
-    return model(features)

@@ -42,6 +42,7 @@ import jbce
 from jbce import metrics, training
 
 from ._data import File, path_of
+from ._fitting import filled
 from ._record import Record
 
 OURS, LOGISTIC, BOOSTING = MODELS = (
@@ -351,8 +352,8 @@ def _networks(
         training.sweep(
             make,
             settings,
-            data=_filled(given[learns], target[learns], most[0]),
-            validation=_filled(given[judges], target[judges], most[1]),
+            data=filled(given[learns], target[learns], most[0]),
+            validation=filled(given[judges], target[judges], most[1]),
             epochs=epochs,
             batch_size=config.batch_size,
             patience=epochs,
@@ -367,15 +368,6 @@ def _networks(
     with jax.enable_x64(True):
         logits = [np.asarray(model(jnp.asarray(asked)), np.float64) for model in models]
         return np.mean([np.asarray(jax.nn.softmax(each, axis=-1)) for each in logits], 0), models
-
-
-def _filled(features: np.ndarray, labels: np.ndarray, size: int) -> training.Data:
-    missing = size - len(labels)
-    return training.Data(
-        np.pad(features, [(0, missing), (0, 0)]),
-        np.pad(labels, (0, missing)),
-        (np.arange(size) < len(labels)).astype(np.float32),
-    )
 
 
 def _saved(models: list[Any], features: np.ndarray, config: Config, name: str) -> Iterator[bool]:

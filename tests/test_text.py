@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from experiments import _text
+from experiments import _fitting, _text
 
 TEXTS = [
     "Call 08001 now now now, FREE!",
@@ -130,6 +130,6 @@ def test_the_strength_is_that_of_the_least_loss_on_the_fifth():
 
 
 def test_filling_adds_examples_of_no_weight():
-    data = _text.filled((np.ones((2, 3)), np.ones(2)), np.array([1, 1]), 4)
+    data = _fitting.filled((np.ones((2, 3)), np.ones(2)), np.array([1, 1]), 4)
     assert data.features[0].shape == (4, 3) and data.features[1].shape == (4,)
     np.testing.assert_array_equal(data.weights, [1, 1, 0, 0])
