@@ -22,16 +22,10 @@ def binary_labels(labels: ArrayLike, name: str, scores: Array) -> Array:
     return jnp.where((labels == 0) | (labels == 1), labels.astype(jnp.int8), 2)
 
 
-def binary_label(label: Array, dtype: Any, *, summed: bool = False) -> Array:
-    """A label of `binary_labels` as a number; an integer that is neither 0 nor 1 is NaN.
-
-    Where losses are `summed`, by a root and not by a select: XLA CPU takes up only arithmetic into
-    a reduction. Elsewhere by a select, since a constant that both used would be written to memory.
-    """
+def binary_label(label: Array, dtype: Any) -> Array:
+    """A label of `binary_labels` as a number; an integer that is neither 0 nor 1 is NaN."""
     if not jnp.issubdtype(label.dtype, jnp.integer):
         return label.astype(dtype)
-    if summed:
-        return (1 - jnp.sqrt(1 - label.astype(jnp.float32))).astype(dtype)
     return jnp.where(label > 1, jnp.nan, label.astype(dtype))
 
 

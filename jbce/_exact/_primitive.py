@@ -31,6 +31,8 @@ def exact_primitive(
     outputs: Callable[..., Any],
     jvp: Form,
     platforms: dict[str, Form] | None = None,
+    alone: dict[str, Form] | None = None,
+    transpose: Form | None = None,
     shift_axis: bool = False,
     multiple_results: bool = False,
 ) -> Callable[..., Any]:
@@ -45,6 +47,11 @@ def exact_primitive(
         jvp: `(primals, tangents, **params) -> (outputs, tangents)`, written from exact functions; a
             tangent that is zero comes as `None`.
         platforms: other forms, by the name of their platform.
+        alone: forms for programs of one device, and for what each device does by itself in a
+            `shard_map`, by the name of their platform: they may cut arrays that may be spread
+            elsewhere.
+        transpose: of a function that is linear in its one array, `(cotangent, aval, **params) ->
+            cotangent of the array`.
         shift_axis: the functions have a parameter `axis`, one or several counted from the front,
             that a batch axis in front of them pushes on by one.
         multiple_results: whether lists come out.
@@ -92,16 +99,43 @@ def exact_primitive(
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batch
     ad.primitive_jvps[primitive] = rule
+    if transpose is not None:
+
+        def pull(cotangent: Any, array: Any, **params: Any) -> list[Any]:
+            return [transpose(cotangent, array.aval, **params)]
+
+        ad.primitive_transposes[primitive] = pull
     mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results))
-    for platform, other in (platforms or {}).items():
-        mlir.register_lowering(
-            primitive, mlir.lower_fun(other, multiple_results), platform=platform
+    for platform in {**(platforms or {}), **(alone or {})}:
+        lowering = _lowering(
+            (platforms or {}).get(platform, form), (alone or {}).get(platform), multiple_results
         )
+        mlir.register_lowering(primitive, lowering, platform=platform)
 
     def call(*arrays: Array, **params: Any) -> Any:
         return primitive.bind(*alike(arrays), **params)
 
     return call
+
+
+def _lowering(form: Form, alone: Form | None, multiple_results: bool) -> Callable[..., Any]:
+    lower = mlir.lower_fun(form, multiple_results)
+    if alone is None:
+        return lower
+    lower_alone = mlir.lower_fun(alone, multiple_results)
+
+    def choose(context: mlir.LoweringRuleContext, *arrays: Any, **params: Any) -> Any:
+        return (lower_alone if _is_alone(context) else lower)(context, *arrays, **params)
+
+    return choose
+
+
+def _is_alone(context: mlir.LoweringRuleContext) -> bool:
+    """Whether what is lowered knows no array that is spread over devices."""
+    axes: Any = context.module_context.axis_context
+    if hasattr(axes, "manual_axes"):
+        return set(axes.mesh.axis_names) == set(axes.manual_axes)
+    return getattr(axes, "num_devices", None) == 1
 
 
 def _float64_of(arrays: Sequence[Any]) -> contextlib.AbstractContextManager[Any]:

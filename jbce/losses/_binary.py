@@ -21,6 +21,8 @@ from .._exact import (
     TINY_BEYOND,
     Form,
     arithmetic_dtype,
+    at_least,
+    at_most,
     by_precision,
     constant,
     elementwise,
@@ -40,39 +42,39 @@ from ..numerics import logistic_density, sigmoid, softplus
 #   ∂²/∂x²      σ'(x)
 #
 # For labels from 0 to 1 every sum has terms of one sign but the numerator of the gradient, which
-# at the labels 0 and 1 has one term: there is nothing to cancel. XLA CPU hands a reduction with
-# its producers to a kernel library that takes them up as long as they are arithmetic (a select, a
-# comparison or a conversion from int32 is not) and each is used once. So the value is arithmetic
-# throughout, and the gradient is kept apart from it by a barrier: what the two would share would
-# be written to memory.
+# at the labels 0 and 1 has one term, and max(x, 0) − x·y, which float64 holds without error of a
+# float32 logit and label until it is rounded once: there is nothing to cancel. The gradient is kept
+# apart from the value by a barrier: what the two would share would be written to memory.
 
 _INFINITE = 1e300  # stands for infinity, so that infinity · 0 is 0 and its product rounds to inf
 _CONSTANT_BEYOND = 128.0  # e⁻¹²⁸ is below the smallest subnormal float32
-_BEYOND_16_BITS = 3.395e38  # above every finite bfloat16 (and float16), below the largest float32
+
+
+def _exp_of_minus(size: Array) -> Array:
+    return exp_of_moderate(-at_most(_CONSTANT_BEYOND, size))
+
+
+def _finite(x: Array) -> Array:
+    return at_least(-_INFINITE, at_most(_INFINITE, x))
 
 
 def _loss_double(x: Array, y: Array) -> Array:
-    y = binary_label(y, x.dtype, summed=True)
-    size, sign = jnp.abs(x), jnp.sign(x)
-    share = sign * (jnp.maximum(sign, -0.0) - y)
-    return log1p_of_unit(jnp.exp(-size)) + jnp.minimum(size, _INFINITE) * share
+    y, finite = binary_label(y, x.dtype), _finite(x)
+    return log1p_of_unit(_exp_of_minus(jnp.abs(x))) + (at_least(0.0, finite) - finite * y)
+
+
+def _share_of_size(x: Array, share: Array) -> Array:
+    return jnp.where(share == 0, share, jnp.abs(x) * share)
 
 
 def _loss_single(x: Array, y: Array) -> Array:
-    # Of 16-bit logits in float32, where no finite number can stand for infinity: the term that
-    # makes infinity is 0 for every finite 16-bit logit.
-    y = binary_label(y, x.dtype, summed=True)
-    size, sign = jnp.abs(x), jnp.sign(x)
-    share = sign * (jnp.maximum(sign, -0.0) - y)
-    finite = jnp.minimum(size, jnp.finfo(jnp.float32).max)
-    infinite = jnp.maximum(finite - _BEYOND_16_BITS, -0.0) * share * 1e10
-    return jnp.log1p(jnp.exp(-size)) + (finite * share + infinite)
+    y = binary_label(y, x.dtype)
+    return log1p_of_unit(jnp.exp(-jnp.abs(x))) + _share_of_size(x, jnp.where(x > 0, 1 - y, y))
 
 
 def loss_of_pairs(x: Array, y: Array) -> Array:
     y = binary_label(y, x.dtype)
-    share = jnp.where(x > 0, 1 - y, y)
-    linear = jnp.where(share == 0, share, jnp.abs(x) * share)
+    linear = _share_of_size(x, jnp.where(x > 0, 1 - y, y))
     e = exponential(-jnp.abs(x))
     loss = (single(linear) + log1p_of_unit_pair(e.exp())).rounded()
     loss = jnp.where((linear == 0) & (jnp.abs(x) > TINY_BEYOND), e.exp_rounded(), loss)
@@ -80,7 +82,7 @@ def loss_of_pairs(x: Array, y: Array) -> Array:
 
 
 def _residual_double(x: Array, a: Array, b: Array) -> Array:
-    omega = exp_of_moderate(-jnp.clip(x, -_CONSTANT_BEYOND, _CONSTANT_BEYOND))
+    omega = exp_of_moderate(-at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x)))
     return (b - a * omega) / (1 + omega)
 
 
@@ -167,27 +169,19 @@ _loss = elementwise(
 #   ∂/∂x   b·σ(x) − a·σ(−x)        ∂/∂a   softplus(−x)        ∂/∂b   softplus(x)
 
 
-def _linear(x: Array, a: Array, b: Array) -> Array:
-    sign = jnp.sign(x)
-    return jnp.maximum(sign, -0.0) * b + jnp.maximum(-sign, -0.0) * a
-
-
 def _weighted_double(x: Array, a: Array, b: Array) -> Array:
-    size = jnp.abs(x)
-    linear = jnp.minimum(size, _INFINITE) * _linear(x, a, b)
-    return (a + b) * log1p_of_unit(jnp.exp(-size)) + linear
+    finite = _finite(x)
+    linear = at_least(0.0, finite) * b + at_least(0.0, -finite) * a
+    return (a + b) * log1p_of_unit(_exp_of_minus(jnp.abs(x))) + linear
 
 
 def _weighted_single(x: Array, a: Array, b: Array) -> Array:
-    size, share = jnp.abs(x), _linear(x, a, b)
-    finite = jnp.minimum(size, jnp.finfo(jnp.float32).max)
-    infinite = jnp.maximum(finite - _BEYOND_16_BITS, -0.0) * share * 1e10
-    return (a + b) * jnp.log1p(jnp.exp(-size)) + (finite * share + infinite)
+    linear = _share_of_size(x, jnp.where(x > 0, b, a))
+    return (a + b) * log1p_of_unit(jnp.exp(-jnp.abs(x))) + linear
 
 
 def _weighted_pairs(x: Array, a: Array, b: Array) -> Array:
-    share = jnp.where(x > 0, b, a)
-    linear = jnp.where(share == 0, share, jnp.abs(x) * share)
+    linear = _share_of_size(x, jnp.where(x > 0, b, a))
     e = exponential(-jnp.abs(x))
     mass = single(a) + single(b)
     loss = (single(linear) + mass * log1p_of_unit_pair(e.exp())).rounded()

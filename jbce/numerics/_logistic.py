@@ -11,6 +11,8 @@ from .._exact import (
     TINY_BEYOND,
     Exponential,
     Pair,
+    at_least,
+    at_most,
     by_precision,
     constant,
     elementwise,
@@ -31,11 +33,11 @@ _CONSTANT_BEYOND = 128.0
 
 
 def _softplus_single(x: Array) -> Array:
-    return jnp.log1p(jnp.exp(-jnp.abs(x))) + jnp.maximum(x, -0.0)
+    return log1p_of_unit(jnp.exp(-jnp.abs(x))) + jnp.maximum(x, -0.0)
 
 
 def _softplus_double(x: Array) -> Array:
-    return log1p_of_unit(jnp.exp(-jnp.abs(x))) + jnp.maximum(x, -0.0)
+    return log1p_of_unit(exp_of_moderate(-at_most(_CONSTANT_BEYOND, jnp.abs(x)))) + at_least(0.0, x)
 
 
 def softplus_of_pairs(x: Array) -> Array:
@@ -50,8 +52,8 @@ def _sigmoid_single(x: Array) -> Array:
 
 
 def _sigmoid_double(x: Array) -> Array:
-    clipped = jnp.clip(x, -_CONSTANT_BEYOND, _CONSTANT_BEYOND)
-    return jnp.where(jnp.isnan(x), x, 1 / (1 + exp_of_moderate(-clipped)))
+    clipped = at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x))
+    return 1 / (1 + exp_of_moderate(-clipped))
 
 
 def sigmoid_of_pairs(x: Array) -> Array:
