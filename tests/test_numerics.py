@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jbce import numerics
-from jbce._exact import _scalar, exp_of_moderate, log1p_of_unit
+from jbce._exact import _scalar, _slices, exp_of_moderate, log1p_of_unit
 from jbce.numerics import _max_tail, _sum
 
 INF, NAN = np.inf, np.nan
@@ -479,14 +479,17 @@ def test_any_finite_logits(scale, key):
 # ---- coefficients --------------------------------------------------------------------------------
 
 
-def _interpolant(function, degrees):
+def _interpolant(function, degrees, interval=(0, 1)):
     """Coefficients of the rational function that agrees with `function` at Chebyshev nodes.
 
-    The nodes are those of [0, 1]; the denominator's leading coefficient is 1.
+    The nodes are those of the interval; the denominator's leading coefficient is 1.
     """
     above, below = degrees
     count = above + below + 1
-    nodes = [(1 + mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * count))) / 2 for k in range(count)]
+    middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / mpmath.mpf(2)
+    nodes = [
+        middle + half * mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * count)) for k in range(count)
+    ]
     matrix, right = mpmath.matrix(count, count), mpmath.matrix(count, 1)
     for row, x in enumerate(nodes):
         value = function(x)
@@ -508,6 +511,17 @@ def test_coefficients_of_log1p_are_those_of_the_interpolant():
             np.testing.assert_allclose(found, np.asarray(expected, float), rtol=4e-16)
 
 
+def test_coefficients_of_exp_are_those_of_the_interpolants():
+    with mpmath.workdps(60):
+        half = mpmath.log(2) / 2
+        for found, function, degree in (
+            (_scalar._EXP_COEFFICIENTS, mpmath.exp, 8),
+            (_scalar._EXP_REST, lambda r: (mpmath.expm1(r) - r) / r**2, 5),
+        ):
+            exact = _interpolant(function, (degree, 0), (-half, half))[0]
+            np.testing.assert_allclose(found, np.asarray(exact, float), rtol=4e-16)
+
+
 def _relative_error(function, x, exact):
     with jax.enable_x64(True):
         result = np.asarray(function(jnp.asarray(x, jnp.float64)))
@@ -521,7 +535,31 @@ def test_kernels_keep_their_bounds():
     unit = np.concatenate([np.geomspace(1e-30, 1, 500), np.linspace(0.001, 1, 500)])
     assert _relative_error(log1p_of_unit, unit, mpmath.log1p) <= 1.4e-10
     moderate = np.linspace(-700, 700, 1001)
-    assert _relative_error(exp_of_moderate, moderate, mpmath.exp) <= 1e-11
+    assert _relative_error(exp_of_moderate, moderate, mpmath.exp) <= 1.3e-12
+
+
+@pytest.mark.ulps
+def test_exp_of_negative_keeps_its_bound(key):
+    x = np.concatenate([-np.geomspace(1e-30, 87.3, 20_001), [0.0]]).astype(np.float32)
+    error = np.asarray(jax.random.uniform(key, x.shape, minval=-0.5)) * np.spacing(x)
+    exact = np.exp(x.astype(np.float64) + error)
+    found = jax.jit(_scalar.exp_of_negative)(x, error)
+    ulps = np.abs(np.asarray(found, np.float64) - exact) / np.spacing(exact.astype(np.float32))
+    assert np.max(ulps) <= 0.9
+    assert found[-1] == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("size", [128, 1000, 1001, 4093])
+def test_slices_hold_each_term_once(size, axis, key):
+    x = jax.random.normal(key, (16, size) if axis else (size, 16))
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(True):
+            total = _slices.sum_by_slices(x, axis, np.dtype(dtype))
+        exact = np.sum(np.asarray(x, np.float64), axis, keepdims=True)
+        np.testing.assert_allclose(
+            total, exact, rtol=0, atol=3e-5 if dtype == np.float32 else 1e-12
+        )
 
 
 def test_primitives_are_one_equation_each():
@@ -541,12 +579,13 @@ def test_bad_input_is_named_and_shown():
 
 def test_platform_without_float64_is_right_too(key):
     """The form that TPUs get, run here."""
+    from jbce._exact import Machine
     from jbce.losses._integer import _both_form
 
     for scale, offset in ((1.0, 0.0), (20.0, 1000.0)):
         x = offset + scale * jax.random.normal(key, (200, 10))
         labels = jnp.argmax(x, -1, keepdims=True)
-        form = functools.partial(_both_form, axis=1, double=False)
+        form = functools.partial(_both_form, axis=1, machine=Machine())
         loss, gradient = jax.jit(form)(x, labels)
         one_hot = definitions.one_hot(labels[:, 0], 10)
         exact_loss, exact_gradient, _ = definitions.categorical(x, one_hot)

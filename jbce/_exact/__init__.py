@@ -14,6 +14,8 @@ from ._primitive import arithmetic_dtype as arithmetic_dtype
 from ._primitive import by_precision as by_precision
 from ._primitive import elementwise as elementwise
 from ._primitive import exact_primitive as exact_primitive
+from ._row import Machine as Machine
+from ._row import MaximumLeftOut as MaximumLeftOut
 from ._row import Row as Row
 from ._row import leave_maximum_out as leave_maximum_out
 from ._row import per_platform as per_platform
@@ -24,3 +26,5 @@ from ._scalar import exp_of_moderate as exp_of_moderate
 from ._scalar import log1p_of_unit as log1p_of_unit
 from ._scalar import polynomial as polynomial
 from ._scalar import rounded_product as rounded_product
+from ._slices import is_worth_slicing as is_worth_slicing
+from ._slices import sum_by_slices as sum_by_slices

@@ -102,7 +102,8 @@ def exact_primitive(
     if transpose is not None:
 
         def pull(cotangent: Any, array: Any, **params: Any) -> list[Any]:
-            return [transpose(cotangent, array.aval, **params)]
+            with _float64_of([array.aval]):
+                return [transpose(cotangent, array.aval, **params)]
 
         ad.primitive_transposes[primitive] = pull
     mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results))

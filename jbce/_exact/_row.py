@@ -1,10 +1,11 @@
 """A row of logits relative to its maximum: margins without rounding error, and their exponentials.
 
 exp turns the rounding error of a margin d = x − max, |d|·u/2, into a relative error of that size:
-tens of ulps at a margin of 60. So the margin is taken exactly: in float64 where that is fast, and
-as a sum of two numbers elsewhere (Knuth's TwoSum).
+tens of ulps at a margin of 60. So the margin is taken exactly, as a sum of two numbers (Knuth's
+TwoSum).
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +15,15 @@ import jax.numpy as jnp
 
 from .._typing import Array
 from ._primitive import arithmetic_dtype
-from ._scalar import exp_of_moderate, log1p_of_unit
+from ._scalar import at_most, exp_of_negative, log1p_of_unit
+from ._slices import is_worth_slicing, sum_by_slices
+
+
+class Machine(NamedTuple):
+    """What the forms of row functions may use: fast float64, and slices, of one device's arrays."""
+
+    double: bool = False
+    alone: bool = False
 
 
 class Row(NamedTuple):
@@ -32,10 +41,19 @@ class Row(NamedTuple):
     exists: Array
     infinite: Array
     double: bool
+    alone: bool
 
     def sum(self, values: Array) -> Array:
         """The sum of each row."""
+        if self.alone and values.dtype == jnp.float32:
+            if is_worth_slicing(values.shape, self.axis):
+                return sum_by_slices(values, self.axis, values.dtype)
         return jnp.sum(values, axis=self.axis, keepdims=True)
+
+    def apart(self) -> "Row":
+        """The row with logits of its own: a compiler does not keep for it what it had of others."""
+        x, maximum = jax.lax.optimization_barrier((self.x, self.maximum))
+        return self._replace(x=x, maximum=maximum)
 
     def margin(self, x: Array) -> Array:
         """x − maximum, rounded once to the dtype of `x`; 0 where both are infinite."""
@@ -45,25 +63,20 @@ class Row(NamedTuple):
     def exp_margin(self, x: Array) -> Array:
         """exp(x − maximum) for x ≤ maximum, without the rounding error of the margin.
 
-        Infinity counts as the largest finite number, so that infinity − infinity is 0.
+        Infinity counts as the largest finite number, so that infinity − infinity is 0. Below the
+        smallest normal number the exponential is 0. To 0.9 ulp in float32.
         """
         finfo = jnp.finfo(x.dtype)
-        number = ~jnp.isnan(x)
-        x = jnp.minimum(x, finfo.max)  # and a product stays rounded, as in `rounded_product`
+        x = at_most(float(finfo.max), x)  # and a product stays rounded, as in `rounded_product`
         maximum = jnp.clip(self.maximum, finfo.min, finfo.max)
-        if self.double:
-            margin = x.astype(jnp.float64) - maximum.astype(jnp.float64)
-            e = exp_of_moderate(jnp.maximum(margin, -700)).astype(x.dtype)
-            # The select ends what XLA CPU would take up into a reduction: half of it would be worse
-            # than nothing, for the other half would be written to memory in float64.
-            return jnp.where(number, e, jnp.nan)
-        counts = x - maximum > math.log(finfo.tiny)  # elsewhere the exponential is below all
-        x = jnp.where(counts, x, maximum)
         margin = x - maximum
         virtual = margin - x
         error = (x - (margin - virtual)) + (-maximum - virtual)
-        e = jnp.exp(margin)
-        return jnp.where(number, jnp.where(counts, e + e * error, 0), jnp.nan)
+        counts = ~(margin < math.log(finfo.tiny))  # and so does NaN
+        if x.dtype == jnp.float32:
+            return jnp.where(counts, exp_of_negative(margin, error), 0)
+        e = jnp.exp(jnp.where(counts, margin, 0))
+        return jnp.where(counts, e + e * error, 0)
 
     def wide(self, x: Array) -> Array:
         """What there is one of per row, in the dtype to compute with before it is rounded once."""
@@ -81,7 +94,7 @@ class Row(NamedTuple):
         return x.astype(self.x.dtype)
 
 
-def row_of(x: Array, axis: int, double: bool) -> Row:
+def row_of(x: Array, axis: int, machine: Machine) -> Row:
     """The rows of `x` along `axis`."""
     x = x.astype(arithmetic_dtype(x.dtype))
     maximum = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
@@ -91,7 +104,8 @@ def row_of(x: Array, axis: int, double: bool) -> Row:
         maximum=maximum,
         exists=maximum != -jnp.inf,
         infinite=maximum == jnp.inf,
-        double=double and x.dtype == jnp.float32,
+        double=machine.double and x.dtype == jnp.float32,
+        alone=machine.alone,
     )
 
 
@@ -106,21 +120,41 @@ class MaximumLeftOut(NamedTuple):
 
 def leave_maximum_out(row: Row) -> MaximumLeftOut:
     """Summarises rows; of several equal maxima all but one are in the tail."""
-    at_maximum = row.margin(row.x) == 0
+    at_maximum = row.x == row.maximum
     exp = row.exp_margin(row.x)
     ties = row.sum(at_maximum.astype(exp.dtype))
     tail = row.sum(jnp.where(at_maximum, 0, exp)) + jnp.maximum(ties - 1, 0)
     return MaximumLeftOut(row, at_maximum, exp, tail)
 
 
+def _computed_once(values: Array, x: Array) -> Array:
+    """What there is one of per row, of which a sum by slices does not make a part of its loop.
+
+    It would take twice the time there. What comes out of a conditional is written to memory: both
+    branches give the values, which the compiler does not see.
+    """
+    sizes_known = all(isinstance(size, int) for size in x.shape)
+    if not sizes_known or x.size == 0 or values.shape == x.shape:
+        return values
+    unknown = x.reshape(-1)[0] == jnp.inf
+    return jax.lax.cond(unknown, lambda v: jnp.where(jnp.isnan(v), jnp.nan, v), lambda v: v, values)
+
+
 def per_platform(form: Callable[..., Any]) -> dict[str, Any]:
-    """A row function `(*arrays, double, **params)` as `exact_primitive` takes its forms."""
+    """A row function `(*arrays, machine, **params)` as `exact_primitive` takes its forms."""
 
-    def plain(*arrays: Array, **params: Any) -> Any:
-        return form(*arrays, double=False, **params)
+    def made(machine: Machine) -> Callable[..., Any]:
+        def on_machine(*arrays: Array, **params: Any) -> Any:
+            with jax.enable_x64(True) if machine.double else contextlib.nullcontext():
+                results = form(*arrays, machine=machine, **params)
+                if not machine.alone:
+                    return results
+                return jax.tree.map(lambda array: _computed_once(array, arrays[0]), results)
 
-    def double(*arrays: Array, **params: Any) -> Any:
-        with jax.enable_x64(True):
-            return form(*arrays, double=True, **params)
+        return on_machine
 
-    return {"form": plain, "platforms": {"cpu": double}}
+    return {
+        "form": made(Machine()),
+        "platforms": {"cpu": made(Machine(double=True))},
+        "alone": {"cpu": made(Machine(double=True, alone=True))},
+    }

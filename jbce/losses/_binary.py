@@ -125,20 +125,28 @@ def _minus_logit(x: Array, y: Array, *, dtype: Any) -> Array:
     return jnp.where(jnp.isnan(x), 0, -x.astype(dtype))
 
 
-def _zero_at_nan(form: Form) -> Form:
-    # The select comes after the rounding: where a sum of it is taken (forward mode), XLA CPU writes
-    # to memory what ends in a select, and it had better be float32.
+def _at_nan(value: float, form: Form) -> Form:
+    # The select comes after the rounding: where another sum than ours is taken of it, XLA CPU
+    # writes to memory what ends in a select, and it had better be float32.
     def clean(x: Array, *labels: Array, **params: Any) -> Array:
-        return jnp.where(jnp.isnan(x), 0, form(x, *labels, **params))
+        with jax.enable_x64(True):
+            return jnp.where(jnp.isnan(x), value, form(x, *labels, **params))
 
     return clean
 
 
+def _loss_forms(**forms: Form) -> dict[str, Any]:
+    made = by_precision(**forms)
+    return made | {
+        "platforms": {name: _at_nan(jnp.nan, form) for name, form in made["platforms"].items()}
+    }
+
+
 def _residual_forms(**forms: Form) -> dict[str, Any]:
     made = by_precision(**forms)
-    platforms = {name: _zero_at_nan(form) for name, form in made["platforms"].items()}
+    platforms = {name: _at_nan(0.0, form) for name, form in made["platforms"].items()}
     platforms["cpu"] = _apart(platforms["cpu"])
-    return {"form": _zero_at_nan(made["form"]), "platforms": platforms}
+    return {"form": _at_nan(0.0, made["form"]), "platforms": platforms}
 
 
 _residual = elementwise(
@@ -158,7 +166,7 @@ _loss = elementwise(
     _residual,
     _minus_logit,
     definition=lambda x, y: jnp.log1p(jnp.exp(x)) - x * binary_label(y, x.dtype),
-    **by_precision(
+    **_loss_forms(
         float64=loss_of_pairs, float32=_loss_double, float16=_loss_single, pairs=loss_of_pairs
     ),
 )
@@ -223,7 +231,7 @@ _weighted = elementwise(
     _cost_of(-1),
     _cost_of(1),
     definition=lambda x, a, b: a * jnp.log1p(jnp.exp(-x)) + b * jnp.log1p(jnp.exp(x)),
-    **by_precision(
+    **_loss_forms(
         float64=_weighted_pairs,
         float32=_weighted_double,
         float16=_weighted_single,

@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform, rounded_product, row_of
+from .._exact import (
+    Machine,
+    MaximumLeftOut,
+    Row,
+    arithmetic_dtype,
+    at_least,
+    at_most,
+    exact_primitive,
+    leave_maximum_out,
+    per_platform,
+    row_of,
+)
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, one_minus_softmax, softmax, softmax_tangent
 from ._outputs import loss_and_residual_like, loss_like
@@ -27,61 +38,73 @@ from ._outputs import loss_and_residual_like, loss_like
 _INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
 
-def _one_left_out(values: Array, largest: Array, axis: int) -> Array:
-    """Sums of rows without one of their largest values, and 0 at those values, 1 elsewhere.
-
-    The indicator is arithmetic, which XLA CPU takes up into its reductions; a select it would
-    write to memory first.
-    """
-    below = jnp.sign(largest - rounded_product(values))
-    ties = values.shape[axis] - jnp.sum(below, axis=axis, keepdims=True)
-    rest = jnp.sum(values * below, axis=axis, keepdims=True)
-    return rest + jnp.maximum(ties - 1, 0) * largest
+def _largest_left_out(row: Row, q: Array) -> tuple[Array, Array]:
+    """The largest label of each row, and the sum of the others."""
+    largest = jnp.max(q, axis=row.axis, keepdims=True, initial=-jnp.inf)
+    largest = jnp.where(row.exists, largest, 0)
+    ties = row.sum((q == largest).astype(q.dtype))
+    others = row.sum(jnp.where(q == largest, 0, q)) + jnp.maximum(ties - 1, 0) * largest
+    return largest, others
 
 
-def _both_form(
-    x: Array,
-    q: Array,
-    poly: Array | None = None,
-    z: Array | None = None,
-    *,
-    axis: int,
-    double: bool,
-) -> list[Array]:
-    row = row_of(x, axis, double)
-    q = q.astype(row.x.dtype)
-    # Equal to the maximum is what has the exponential 1.
-    exp = row.exp_margin(row.x)
-    tail = _one_left_out(exp, row.exp_margin(row.maximum), axis)
+class _Loss(NamedTuple):
+    """The loss of each row, and what the residual takes of it."""
+
+    value: Array
+    doubt: Array  # D
+    lse: Array
+
+
+def _loss_of(left: MaximumLeftOut, q: Array, mass: Array, options: tuple[Array, ...]) -> _Loss:
+    row, tail = left.row, left.tail
     linear = row.sum(_linear(row, q))
-    loss = linear + row.sum(q) * row.rounded(row.log1p(row.wide(tail)))
+    log1p = row.log1p(row.wide(tail))
+    loss = linear + mass * row.rounded(log1p)
     loss = jnp.where(row.infinite & (linear != 0), linear * jnp.inf, loss)
     loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
-    undefined = jnp.isnan(tail)
-    lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(tail)))
+    lse = row.rounded(row.wide(row.maximum) + log1p)
     lse = jnp.where(row.infinite | ~row.exists, 0, lse)
     doubt = jnp.zeros_like(loss)
-    if poly is not None and z is not None:
-        poly, z = poly.astype(loss.dtype), z.astype(loss.dtype)
+    if options:
+        poly, z = options
         apart = jax.lax.optimization_barrier(q)
-        doubt = (row.sum(apart - apart * exp) + row.sum(q) * tail) / (1 + tail)
+        doubt = (row.sum(apart - apart * left.exp) + mass * tail) / (1 + tail)
         squared = jnp.where(row.infinite & (z > 0), jnp.inf, z * lse * lse)
         loss += jnp.where(poly == 0, 0, poly * doubt) + squared
-    loss = jnp.where(undefined, jnp.nan, jnp.where(row.exists, loss, 0))
+    loss = jnp.where(jnp.isnan(tail), jnp.nan, jnp.where(row.exists, loss, 0))
+    return _Loss(loss, doubt, lse)
 
-    largest = jnp.max(q, axis=axis, keepdims=True, initial=-jnp.inf)
-    largest = jnp.where(row.exists, largest, 0)
-    other_labels = _one_left_out(q, largest, axis)
+
+def _in_arithmetic(
+    x: Array, q: Array, options: tuple[Array, ...], axis: int, machine: Machine
+) -> tuple[MaximumLeftOut, Array, tuple[Array, ...]]:
+    left = leave_maximum_out(row_of(x, axis, machine))
+    dtype = left.exp.dtype
+    return left, q.astype(dtype), tuple(option.astype(dtype) for option in options)
+
+
+def _loss_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> Array:
+    left, q, options = _in_arithmetic(x, q, options, axis, machine)
+    return _loss_of(left, q, left.row.sum(q), options).value
+
+
+def _both_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> list[Array]:
+    left, q, options = _in_arithmetic(x, q, options, axis, machine)
+    row, tail = left.row, left.tail
+    largest, other_labels = _largest_left_out(row, q)
+    loss = _loss_of(left, q, largest + other_labels, options)
     whole = 1 + row.wide(tail)
     # Apart from the sums, with which it would share what is then written to memory.
-    exp, q = jax.lax.optimization_barrier((exp, q))
+    apart, q = row.apart(), jax.lax.optimization_barrier(q)
     not_label = jnp.where(q == largest, other_labels, other_labels + largest - q)
-    probs = exp / row.rounded(whole)
-    not_probable = jnp.where(exp == 1, row.rounded(row.wide(tail) / whole), 1 - probs)
+    probs = apart.exp_margin(apart.x) / row.rounded(whole)
+    at_maximum = apart.x == apart.maximum
+    not_probable = jnp.where(at_maximum, row.rounded(row.wide(tail) / whole), 1 - probs)
     residual = probs * not_label - q * not_probable
-    if poly is not None and z is not None:
-        residual += probs * (poly * (not_label - doubt) + 2 * z * lse)
-    return [loss, jnp.where(row.exists & ~undefined, residual, 0)]
+    if options:
+        poly, z = options
+        residual += probs * (poly * (not_label - loss.doubt) + 2 * z * loss.lse)
+    return [loss.value, jnp.where(row.exists & ~jnp.isnan(tail), residual, 0)]
 
 
 def _linear(row: Row, q: Array) -> Array:
@@ -89,13 +112,9 @@ def _linear(row: Row, q: Array) -> Array:
     if not row.double:
         return jnp.where(q == 0, 0, -q * row.margin(row.x))
     finfo = jnp.finfo(row.x.dtype)
-    x, maximum = jax.lax.optimization_barrier((row.x, jnp.clip(row.maximum, finfo.min, finfo.max)))
-    margin = jnp.minimum(x, maximum).astype(jnp.float64) - maximum.astype(jnp.float64)
-    return (jnp.maximum(margin, -_INFINITE) * -q.astype(jnp.float64)).astype(q.dtype)
-
-
-def _loss_form(*arrays: Array, axis: int, double: bool) -> Array:
-    return _both_form(*arrays, axis=axis, double=double)[0]
+    maximum = jnp.clip(row.maximum, finfo.min, finfo.max).astype(jnp.float64)
+    margin = at_most(float(finfo.max), row.x).astype(jnp.float64) - maximum
+    return (at_least(-_INFINITE, margin) * -q.astype(jnp.float64)).astype(q.dtype)
 
 
 def _finite(values: Array) -> Array:

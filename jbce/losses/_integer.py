@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from .._arguments import entry_of_class, is_class
 from .._exact import (
+    Machine,
     Row,
     arithmetic_dtype,
     exact_primitive,
@@ -45,9 +46,9 @@ class LabelLeftOut(NamedTuple):
     label_margin: Array  # d_y
 
 
-def leave_label_out(x: Array, labels: Array, axis: int, double: bool) -> LabelLeftOut:
+def leave_label_out(x: Array, labels: Array, axis: int, machine: Machine) -> LabelLeftOut:
     """Summarises rows."""
-    row = row_of(x, axis, double)
+    row = row_of(x, axis, machine)
     label_logit = entry_of_class(row.x, labels, axis)
     is_label = is_class(x, labels, axis)
     others = jnp.where(is_label, 0, row.exp_margin(row.x))
@@ -89,12 +90,12 @@ def _residual_of(left: LabelLeftOut) -> Array:
     return jnp.where(row.exists & ~undefined(left), residual, 0)
 
 
-def _loss_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
-    return _loss_of(leave_label_out(x, labels, axis, double))
+def _loss_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> Array:
+    return _loss_of(leave_label_out(x, labels, axis, machine))
 
 
-def _both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Array]:
-    left = leave_label_out(x, labels, axis, double)
+def _both_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> list[Array]:
+    left = leave_label_out(x, labels, axis, machine)
     return [_loss_of(left), _residual_of(left)]
 
 
@@ -158,8 +159,8 @@ class _LogOdds(NamedTuple):
     undefined: Array  # the row has a NaN, or nothing beside its label
 
 
-def _log_odds_by_maximum(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
-    left = leave_maximum_out(row_of(_others(x, labels, axis), axis, double))
+def _log_odds_by_maximum(x: Array, labels: Array, axis: int, machine: Machine) -> _LogOdds:
+    left = leave_maximum_out(row_of(_others(x, labels, axis), axis, machine))
     row, tail, label_logit = left.row, left.tail, entry_of_class(x, labels, axis)
     log_odds = row.rounded(row.margin(row.wide(label_logit)) - row.log1p(row.wide(tail)))
     log_odds = jnp.where(
@@ -172,12 +173,12 @@ def _log_odds_by_maximum(x: Array, labels: Array, axis: int, double: bool) -> _L
     return _LogOdds(log_odds, row.maximum, 1 + tail, undefined_row | ~row.exists)
 
 
-def _log_odds_of(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
-    if not double:
-        return _log_odds_by_maximum(x, labels, axis, double)
+def _log_odds_of(x: Array, labels: Array, axis: int, machine: Machine) -> _LogOdds:
+    if not machine.double:
+        return _log_odds_by_maximum(x, labels, axis, machine)
     # Where no label is so confident that S underflows, the maximum of the whole row serves as well,
     # z = d_y − log S, and takes XLA CPU half the time.
-    left = leave_label_out(x, labels, axis, double)
+    left = leave_label_out(x, labels, axis, machine)
     row = left.row
     rest = row.rounded(left.rest)
     number = jnp.isfinite(left.label_margin) & jnp.isfinite(left.rest)
@@ -189,19 +190,19 @@ def _log_odds_of(x: Array, labels: Array, axis: int, double: bool) -> _LogOdds:
     return jax.lax.cond(
         jnp.all(number & left.known & (rest > 1e-30)),
         by_label,
-        partial(_log_odds_by_maximum, axis=axis, double=double),
+        partial(_log_odds_by_maximum, axis=axis, machine=machine),
         x,
         labels,
     )
 
 
-def _log_odds_form(x: Array, labels: Array, *, axis: int, double: bool) -> Array:
-    return _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, double).value
+def _log_odds_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> Array:
+    return _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, machine).value
 
 
-def _log_odds_both_form(x: Array, labels: Array, *, axis: int, double: bool) -> list[Array]:
-    odds = _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, double)
-    row = row_of(x, axis, double)._replace(maximum=odds.reference)
+def _log_odds_both_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> list[Array]:
+    odds = _log_odds_of(x.astype(arithmetic_dtype(x.dtype)), labels, axis, machine)
+    row = row_of(x, axis, machine)._replace(maximum=odds.reference)
     slope = jnp.where(is_class(x, labels, axis), 1, -row.exp_margin(row.x) / odds.rest)
     slope = jnp.where(odds.undefined, 0, slope)  # of a NaN logit no trace
     return [odds.value, jnp.where(labels >= 0, slope, jnp.nan)]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._arguments import entry_of_class, is_class
-from .._exact import Row, arithmetic_dtype, exact_primitive, per_platform
+from .._exact import Machine, Row, arithmetic_dtype, exact_primitive, per_platform
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, softmax, softmax_tangent
 from ._integer import (
@@ -80,9 +80,9 @@ def _both_form(
     *,
     axis: int,
     weighted: bool,
-    double: bool,
+    machine: Machine,
 ) -> list[Array]:
-    left = leave_label_out(x, labels, axis, double)
+    left = leave_label_out(x, labels, axis, machine)
     row = left.row
     a, s, w, z = (row.wide(array.astype(row.x.dtype)) for array in (a, s, w, z))
     count, weight, linear = _sums(row, w, weighted)

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .._exact import (
+    Machine,
     by_precision,
     constant,
     elementwise,
@@ -106,8 +107,8 @@ def _margins(row: Any, x: Array) -> Array:
     return jnp.where(x == -jnp.inf, 0, row.margin(x))
 
 
-def _entropy_form(x: Array, *, axis: int, double: bool) -> Array:
-    row = row_of(x, axis, double)
+def _entropy_form(x: Array, *, axis: int, machine: Machine) -> Array:
+    row = row_of(x, axis, machine)
     left = leave_maximum_out(row)
     tail = row.wide(left.tail)
     spread = row.sum(left.exp * -_margins(row, row.x))
@@ -118,7 +119,7 @@ def _entropy_form(x: Array, *, axis: int, double: bool) -> Array:
 
 def _entropy_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     (x,), (tangent,) = primals, tangents
-    row = row_of(x, axis, double=False)
+    row = row_of(x, axis, Machine())
     moved = softmax_tangent(x, tangent, axis) * _margins(row, x)
     return _entropy(x, axis=axis), -jnp.sum(moved, axis=axis, keepdims=True)
 

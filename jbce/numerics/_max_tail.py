@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .._exact import (
+    Machine,
     arithmetic_dtype,
     by_precision,
     elementwise,
@@ -128,8 +129,8 @@ def exp_of_difference(
     return _difference_call(a, b, dtype=jnp.promote_types(a.dtype, b.dtype))
 
 
-def _form(x: Array, *, axis: int, double: bool) -> list[Array]:
-    left = leave_maximum_out(row_of(x, axis, double))
+def _form(x: Array, *, axis: int, machine: Machine) -> list[Array]:
+    left = leave_maximum_out(row_of(x, axis, machine))
     exists = left.row.exists | jnp.isnan(left.tail)
     return [left.row.maximum, jnp.where(exists, left.tail, 0)]
 

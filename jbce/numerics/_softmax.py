@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import exact_primitive, leave_maximum_out, per_platform, row_of
+from .._exact import Machine, exact_primitive, leave_maximum_out, per_platform, row_of
 from .._typing import (
     Array,
     ArrayLike,
@@ -39,8 +39,8 @@ def one_per_row(x: Array, *, axis: int) -> Array:
     return jnp.sum(x, axis=axis, keepdims=True)
 
 
-def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
-    row = row_of(x, axis, double)
+def _logsumexp_form(x: Array, *, axis: int, machine: Machine) -> Array:
+    row = row_of(x, axis, machine)
     tail = leave_maximum_out(row).tail
     lse = row.rounded(row.wide(row.maximum) + row.log1p(row.wide(tail)))
     lse = jnp.where(row.infinite, jnp.inf, jnp.where(row.exists, lse, -jnp.inf))
@@ -48,8 +48,8 @@ def _logsumexp_form(x: Array, *, axis: int, double: bool) -> Array:
     return lse.astype(x.dtype)
 
 
-def _log_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
-    row = row_of(x, axis, double)
+def _log_softmax_form(x: Array, *, axis: int, machine: Machine) -> Array:
+    row = row_of(x, axis, machine)
     tail = leave_maximum_out(row).tail
     log_tail = row.log1p(row.wide(tail))
     log_probs = row.rounded(row.margin(row.wide(row.x)) - log_tail)
@@ -57,15 +57,15 @@ def _log_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
     return jnp.where(jnp.isnan(tail), jnp.nan, log_probs).astype(x.dtype)
 
 
-def _softmax_form(x: Array, *, axis: int, double: bool) -> Array:
-    row = row_of(x, axis, double)
+def _softmax_form(x: Array, *, axis: int, machine: Machine) -> Array:
+    row = row_of(x, axis, machine)
     exp = row.exp_margin(row.x)
     whole = row.sum(exp)
     return jnp.where(row.exists | jnp.isnan(whole), exp / whole, 0).astype(x.dtype)
 
 
-def _one_minus_softmax_form(x: Array, *, axis: int, double: bool) -> Array:
-    row = row_of(x, axis, double)
+def _one_minus_softmax_form(x: Array, *, axis: int, machine: Machine) -> Array:
+    row = row_of(x, axis, machine)
     left = leave_maximum_out(row)
     others = jnp.where(left.at_maximum, left.tail, (1 + left.tail) - left.exp)
     exists = row.exists | jnp.isnan(left.tail)

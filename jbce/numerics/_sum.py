@@ -8,7 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Pair, arithmetic_dtype, exact_primitive, rounded_product, single, two_sum
+from .._exact import (
+    Pair,
+    arithmetic_dtype,
+    exact_primitive,
+    is_worth_slicing,
+    rounded_product,
+    single,
+    sum_by_slices,
+    two_sum,
+)
 from .._typing import (
     Array,
     ArrayLike,
@@ -39,37 +48,18 @@ def _by_float64(x: Array, *, axis: tuple[int, ...]) -> Array:
         return total.astype(arithmetic_dtype(x.dtype))
 
 
-# XLA CPU hands a sum with what leads to it to a kernel library, which takes 0.8 ns for an operation
-# of float64 and writes to memory what it does not know. So slices of the terms are added first, in
-# a loop that the compiler makes itself, in which an operation takes a twentieth of that and nothing
-# is written but an eighth of the terms. Only where all of the array is on one device.
-_SLICES = 8
-_WORTH_SLICING = 2**14
-
-
 def _by_slices(x: Array, *, axis: tuple[int, ...]) -> Array:
     kept = x.ndim - len(axis)
-    sizes_known = all(isinstance(size, int) for size in x.shape)
-    if not sizes_known or axis != tuple(range(kept, x.ndim)) or x.size < _WORTH_SLICING:
+    if x.dtype == jnp.float64 or not axis or axis != tuple(range(kept, x.ndim)):
         return _by_float64(x, axis=axis)
-    terms = math.prod(x.shape[kept:])
-    if terms < _SLICES**2 or x.dtype == jnp.float64:
+    if not all(isinstance(size, int) for size in x.shape):
         return _by_float64(x, axis=axis)
-    # The last slice begins early, so that all are of one length, and leaves out what it has twice.
-    length = -(-terms // _SLICES)
-    twice = _SLICES * length - terms
+    rows = x.reshape(*x.shape[:kept], math.prod(x.shape[kept:]))
+    if not is_worth_slicing(rows.shape, kept):
+        return _by_float64(x, axis=axis)
     with jax.enable_x64(True):
-        rows = x.reshape(*x.shape[:kept], terms)
-        slices = [
-            jax.lax.slice_in_dim(rows, start, start + length, axis=-1).astype(jnp.float64)
-            for start in (*range(0, terms - length, length), terms - length)
-        ]
-        if twice:
-            place = jax.lax.broadcasted_iota(jnp.int32, slices[-1].shape, kept)
-            slices[-1] = jnp.where(place < twice, 0, slices[-1])
-        added = functools.reduce(jnp.add, slices)
-        added = jnp.where(added > 1e308, jnp.inf, added)  # a select, which ends the loop
-        total = jnp.sum(added, axis=-1).reshape(*x.shape[:kept], *(1 for _ in axis))
+        total = sum_by_slices(rows, kept, jnp.dtype(jnp.float64))
+        total = total.reshape(*x.shape[:kept], *(1 for _ in axis))
         return total.astype(arithmetic_dtype(x.dtype))
 
 
