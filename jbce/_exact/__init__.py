@@ -20,6 +20,7 @@ from ._row import Row as Row
 from ._row import leave_maximum_out as leave_maximum_out
 from ._row import per_platform as per_platform
 from ._row import row_of as row_of
+from ._row_sum import row_sum as row_sum
 from ._scalar import at_least as at_least
 from ._scalar import at_most as at_most
 from ._scalar import exp_of_moderate as exp_of_moderate

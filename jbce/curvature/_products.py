@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import arithmetic_dtype
+from .._exact import arithmetic_dtype, row_sum
 from .._typing import (
     Array,
     ArrayLike,
@@ -214,7 +214,7 @@ def softmax_hessian_factor_product(
     # Row j of B is √p_j·e_j − p_j·√pᵀ; its own entry is √p_j·(1 − p_j).
     own = root * doubts * v
     weight, height = (probs, root) if transposed else (root, probs)
-    crossed = jnp.sum(weight * v, axis=row_axis, keepdims=True) - weight * v
+    crossed = row_sum(weight * v, row_axis) - weight * v
     return back(own - height * crossed)
 
 

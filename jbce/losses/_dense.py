@@ -1,6 +1,7 @@
 """Categorical cross-entropy of dense labels as a function of a row."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from .._exact import (
     leave_maximum_out,
     per_platform,
     row_of,
+    row_sum,
 )
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, one_minus_softmax, softmax, softmax_tangent
@@ -122,10 +124,6 @@ def _finite(values: Array) -> Array:
     return jnp.where(jnp.isnan(values), 0, values)
 
 
-def _sum(values: Array, axis: int) -> Array:
-    return jnp.sum(values, axis=axis, keepdims=True)
-
-
 class _Row(NamedTuple):
     """What derivatives in the labels and the weights of the options take, composed."""
 
@@ -154,18 +152,18 @@ def _composed(x: Array, axis: int) -> _Row:
 def _loss_tangent(
     residual: Array, arrays: Sequence[Array], tangents: Sequence[Any], axis: int
 ) -> Array:
-    moved = jnp.zeros_like(_sum(residual, axis))
+    moved = jnp.zeros_like(row_sum(residual, axis))
     x, q, *options = arrays
     x_dot, q_dot, *options_dot = tangents
     if x_dot is not None:
-        moved += _sum(residual * x_dot, axis)
+        moved += row_sum(residual * x_dot, axis)
     if all(t is None for t in tangents[1:]):
         return moved
     row = _composed(x, axis)
     if q_dot is not None:
         costs = row.costs + options[0] * row.doubts if options else row.costs
-        moved += _sum(costs * q_dot, axis)
-    for dot, slope in zip(options_dot, (_sum(q * row.doubts, axis), row.lse**2), strict=False):
+        moved += row_sum(costs * q_dot, axis)
+    for dot, slope in zip(options_dot, (row_sum(q * row.doubts, axis), row.lse**2), strict=False):
         if dot is not None:
             moved += slope * dot
     return moved
@@ -189,20 +187,20 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
     x_dot, q_dot, *options_dot = tangents = _alike(residual, tangents)
     row = _composed(x, axis)
     # (Q + 2z·lse)·p − q + ε·p·((Q − q) − D), of which the last bracket is A − q with A = Σ q·p.
-    whole, above = _sum(q, axis), _sum(q * row.probs, axis) - q
+    whole, above = row_sum(q, axis), row_sum(q * row.probs, axis) - q
     poly, z = options or (jnp.zeros_like(loss), jnp.zeros_like(loss))
     moved = jnp.zeros_like(residual)
     if x_dot is not None:
         probs_dot = softmax_tangent(x, x_dot, axis)
         moved += whole * probs_dot
         if options:
-            lse_dot = _sum(row.probs * x_dot, axis)
-            moved += poly * (probs_dot * above + row.probs * _sum(q * probs_dot, axis))
+            lse_dot = row_sum(row.probs * x_dot, axis)
+            moved += poly * (probs_dot * above + row.probs * row_sum(q * probs_dot, axis))
             moved += 2 * z * (row.lse * probs_dot + lse_dot * row.probs)
     if q_dot is not None:
-        moved += row.probs * _sum(q_dot, axis) - q_dot
+        moved += row.probs * row_sum(q_dot, axis) - q_dot
         if options:
-            moved += poly * row.probs * (_sum(q_dot * row.probs, axis) - q_dot)
+            moved += poly * row.probs * (row_sum(q_dot * row.probs, axis) - q_dot)
     slopes = (row.probs * above, 2 * row.lse * row.probs)
     for dot, slope in zip(options_dot, slopes, strict=False):
         if dot is not None:
@@ -213,15 +211,16 @@ def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -
 
 def _definition(x: Array, q: Array, *options: Array, axis: int) -> list[Array]:
     dtype = arithmetic_dtype(x.dtype)
+    total = partial(jnp.sum, axis=axis, keepdims=True)
     x, q = x.astype(dtype), q.astype(dtype)
     exp = jnp.exp(x)
-    exp_sum, mass = _sum(exp, axis), _sum(q, axis)
+    exp_sum, mass = total(exp), total(q)
     lse, probs = jnp.log(exp_sum), exp / exp_sum
     finite = jnp.where((x == -jnp.inf) & (q == 0), 0, x)
-    loss, residual = mass * lse - _sum(q * finite, axis), mass * probs - q
+    loss, residual = mass * lse - total(q * finite), mass * probs - q
     if options:
         poly, z = (option.astype(dtype) for option in options)
-        agreed = _sum(q * probs, axis)
+        agreed = total(q * probs)
         loss += poly * (mass - agreed) + z * lse * lse
         residual += poly * probs * (agreed - q) + 2 * z * lse * probs
     return [loss, residual]

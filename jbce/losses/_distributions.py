@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._arguments import PerExample, keep, parameter, split_where, transformed
-from .._exact import arithmetic_dtype, rounded_product
+from .._exact import arithmetic_dtype, rounded_product, row_sum
 from .._typing import Array, ArrayLike, Axis, Bool, Float, as_axes, as_floating, check_same_shape
 from ..numerics import binary_negentropy, expm1mx, log_softmax, softmax
 from ._categorical import softmax_cross_entropy
@@ -63,10 +63,10 @@ def _pair(x: Array, t: Array, axes: tuple[int, ...]) -> _Pair:
     finite = jnp.isfinite(x) & jnp.isfinite(t)
     first, second = (rounded_product(jnp.where(finite, a, 0)) for a in (x, t))
     moved = jnp.where(finite, first - second, 0)
-    moved = moved - jax.lax.stop_gradient(jnp.sum(p * moved, axis=axes, keepdims=True))
+    moved = moved - jax.lax.stop_gradient(row_sum(p * moved, axes))
     is_near = jnp.all((jnp.abs(moved) < _NEAR) & (finite | ~(in_p | in_q)), axes, keepdims=True)
     small = jnp.where(is_near & both, moved, 0)
-    near = small - jnp.log1p(jnp.sum(p * jnp.expm1(small), axis=axes, keepdims=True))
+    near = small - jnp.log1p(row_sum(p * jnp.expm1(small), axes))
     change = jnp.where(both, jnp.where(is_near, near, far), 0)
     return _Pair(p, q, in_p, in_q, change, jnp.squeeze(undefined, axes))
 

@@ -16,6 +16,7 @@ from .._exact import (
     leave_maximum_out,
     per_platform,
     row_of,
+    row_sum,
 )
 from .._typing import Array
 from ..numerics import softmax_tangent
@@ -102,13 +103,13 @@ def _both_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> list[
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     loss, residual = integer_loss_and_residual(*primals, axis=axis)
     tangent = tangents[0].astype(residual.dtype)
-    return loss, jnp.sum(residual * tangent, axis=axis, keepdims=True)
+    return loss, row_sum(residual * tangent, axis)
 
 
 def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     loss, residual = integer_loss_and_residual(*primals, axis=axis)
     x, tangent = primals[0].astype(residual.dtype), tangents[0].astype(residual.dtype)
-    loss_tangent = jnp.sum(residual * tangent, axis=axis, keepdims=True)
+    loss_tangent = row_sum(residual * tangent, axis)
     # The label is a constant of p − onehot(y): the residual moves as the softmax does.
     return [loss, residual], [loss_tangent, softmax_tangent(x, tangent, axis)]
 
@@ -211,14 +212,14 @@ def _log_odds_both_form(x: Array, labels: Array, *, axis: int, machine: Machine)
 def _log_odds_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     log_odds_value, slope = _log_odds_and_slope(*primals, axis=axis)
     tangent = tangents[0].astype(slope.dtype)
-    return log_odds_value, jnp.sum(slope * tangent, axis=axis, keepdims=True)
+    return log_odds_value, row_sum(slope * tangent, axis)
 
 
 def _log_odds_both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     x, labels = primals
     log_odds_value, slope = _log_odds_and_slope(x, labels, axis=axis)
     x, tangent = x.astype(slope.dtype), tangents[0].astype(slope.dtype)
-    moved = jnp.sum(slope * tangent, axis=axis, keepdims=True)
+    moved = row_sum(slope * tangent, axis)
     others = softmax_tangent(_others(x, labels, axis), tangent, axis)
     return [log_odds_value, slope], [moved, -jnp.where(is_class(x, labels, axis), 0, others)]
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._arguments import entry_of_class, is_class
-from .._exact import Machine, Row, arithmetic_dtype, exact_primitive, per_platform
+from .._exact import Machine, Row, arithmetic_dtype, exact_primitive, per_platform, row_sum
 from .._typing import Array
 from ..numerics import log_softmax, logsumexp, softmax, softmax_tangent
 from ._integer import (
@@ -122,16 +122,16 @@ def _loss_tangent(
     x_dot, _, a_dot, s_dot, w_dot, z_dot = tangents
     moved = jnp.zeros_like(jnp.sum(residual, axis=axis, keepdims=True))
     if x_dot is not None:
-        moved += jnp.sum(residual * x_dot, axis=axis, keepdims=True)
+        moved += row_sum(residual * x_dot, axis)
     if a_dot is not None:
         cost = integer_loss(x, labels, axis=axis)
         moved += jnp.where(jnp.isnan(cost), 0, cost) * a_dot
     if s_dot is not None:
         _, each, _ = _of_rows(x, axis)
-        moved += each * jnp.sum(w * _costs(x, axis), axis=axis, keepdims=True) * s_dot
+        moved += each * row_sum(w * _costs(x, axis), axis) * s_dot
     if w_dot is not None:
         _, each, _ = _of_rows(x, axis)
-        moved += s * each * jnp.sum(_costs(x, axis) * w_dot, axis=axis, keepdims=True)
+        moved += s * each * row_sum(_costs(x, axis) * w_dot, axis)
     if z_dot is not None:
         lse, _, _ = _of_rows(x, axis)
         moved += lse * lse * z_dot
@@ -164,19 +164,19 @@ def _both_jvp(
     probs = softmax(x, axis=axis)
     undefined_row = jnp.isnan(probs)
     probs = jnp.where(undefined_row, 0, probs)
-    weight = jnp.sum(exists * w, axis=axis, keepdims=True)
+    weight = row_sum(exists * w, axis)
     moved, pull = jnp.zeros_like(residual), jnp.zeros_like(loss)
     if x_dot is not None:
         whole = a + s * each * weight + 2 * z * lse
         moved += whole * softmax_tangent(x, x_dot, axis)
-        pull += 2 * z * jnp.sum(probs * x_dot, axis=axis, keepdims=True)
+        pull += 2 * z * row_sum(probs * x_dot, axis)
     if a_dot is not None:
         moved += a_dot * integer_loss_and_residual(x, labels, axis=axis)[1]
     if s_dot is not None:
         pull += s_dot * each * weight
         moved -= s_dot * each * w * exists
     if w_dot is not None:
-        pull += s * each * jnp.sum(exists * w_dot, axis=axis, keepdims=True)
+        pull += s * each * row_sum(exists * w_dot, axis)
         moved -= s * each * w_dot * exists
     if z_dot is not None:
         pull += 2 * lse * z_dot

@@ -17,6 +17,7 @@ from .._exact import (
     log1p_of_unit_pair,
     per_platform,
     row_of,
+    row_sum,
     single,
 )
 from .._typing import Array, ArrayLike, Axis, Bool, Float, as_floating
@@ -121,7 +122,7 @@ def _entropy_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int
     (x,), (tangent,) = primals, tangents
     row = row_of(x, axis, Machine())
     moved = softmax_tangent(x, tangent, axis) * _margins(row, x)
-    return _entropy(x, axis=axis), -jnp.sum(moved, axis=axis, keepdims=True)
+    return _entropy(x, axis=axis), -row_sum(moved, axis)
 
 
 def _definition(x: Array, *, axis: int) -> Array:

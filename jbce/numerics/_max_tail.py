@@ -15,6 +15,7 @@ from .._exact import (
     leave_maximum_out,
     per_platform,
     row_of,
+    row_sum,
     two_sum,
 )
 from .._typing import Array, ArrayLike, Axis, Bool, Float, as_floating, check_same_shape
@@ -146,13 +147,13 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any
     # Of several equal maxima the mean is taken: logsumexp has the same derivative whatever is.
     at_maximum = (x == maximum).astype(x.dtype)
     ties = jnp.maximum(jnp.sum(at_maximum, axis=axis, keepdims=True), 1)
-    moved = jnp.sum(at_maximum / ties * tangent, axis=axis, keepdims=True)
+    moved = row_sum(at_maximum / ties * tangent, axis)
     e = exp_of_difference(x, jnp.broadcast_to(maximum, x.shape))
     # Of several maxima the tangents sum to nothing here, but not their products in the next
     # derivative. That of a single one is left out, or its 1 would absorb the others.
     is_single = (at_maximum == 1) & (ties == 1)
     e = jnp.where(is_single | jnp.isnan(tail) | (maximum == -jnp.inf), 0, e)
-    return [maximum, tail], [moved, jnp.sum(e * (tangent - moved), axis=axis, keepdims=True)]
+    return [maximum, tail], [moved, row_sum(e * (tangent - moved), axis)]
 
 
 def _definition(x: Array, *, axis: int) -> list[Array]:

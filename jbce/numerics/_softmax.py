@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._exact import Machine, exact_primitive, leave_maximum_out, per_platform, row_of
+from .._exact import Machine, exact_primitive, leave_maximum_out, per_platform, row_of, row_sum
 from .._typing import (
     Array,
     ArrayLike,
@@ -80,7 +80,7 @@ def _probs(x: Array, axis: int) -> Array:
 
 def _logsumexp_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     (x,), (tangent,) = primals, tangents
-    moved = jnp.sum(_probs(x, axis) * tangent, axis=axis, keepdims=True)
+    moved = row_sum(_probs(x, axis) * tangent, axis)
     return _logsumexp(x, axis=axis), moved
 
 
@@ -91,9 +91,9 @@ def _centred(x: Array, probs: Array, tangent: Array, axis: int) -> Array:
     x = jax.lax.stop_gradient(x)
     at_maximum = (x == jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)).astype(x.dtype)
     ties = jnp.sum(at_maximum, axis=axis, keepdims=True)
-    shift = jnp.sum(at_maximum * tangent, axis=axis, keepdims=True) / jnp.maximum(ties, 1)
+    shift = row_sum(at_maximum * tangent, axis) / jnp.maximum(ties, 1)
     shifted = tangent - shift
-    return shifted - jnp.sum(probs * shifted, axis=axis, keepdims=True)
+    return shifted - row_sum(probs * shifted, axis)
 
 
 def softmax_tangent(x: Array, tangent: Array, axis: int) -> Array:
