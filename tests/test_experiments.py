@@ -50,6 +50,10 @@ SMALLEST = {
         *("--batch-sizes", "2", "--num-steps", "40", "--num-drawn", "10"),
         *("--num-batches", "2", "--num-seeds", "2"),
     ],
+    "gradient_noise_and_curvature": [
+        *("--num-hidden", "2", "--num-steps", "3", "--num-times", "3", "--num-vectors", "24"),
+        *("--num-probes", "2", "--num-seeds", "2"),
+    ],
     "imbalanced": [
         *("--num-folds", "2", "--num-seeds", "1", "--num-epochs", "1", "--hidden-size", "2"),
         *("--max-rows", "1500", "--gammas", "2", "--no-resampling"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 
 from .._typing import Array
 from ._primitive import exact_primitive
@@ -30,7 +31,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: tuple[int, 
     return _row_sum(*primals, axis=axis), _row_sum(tangents[0], axis=axis)
 
 
-def _transpose(cotangent: Array, terms: jax.core.ShapedArray, *, axis: tuple[int, ...]) -> Array:
+def _transpose(cotangent: Array, terms: ShapedArray, *, axis: tuple[int, ...]) -> Array:
     # By jax's own sum, which has a transpose for every sharding.
     return jax.linear_transpose(functools.partial(_plain, axis=axis), terms)(cotangent)[0]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 
 from .._exact import (
     Pair,
@@ -30,7 +31,7 @@ from .._typing import (
     check_same_shape,
 )
 
-# float32 in float64, rounded once. Float64 in parts that add up without error in any order: twice
+# float32 in float64, rounded once; by slices, where the terms are of one device. Float64 in parts that add up without error in any order: twice
 # the leading bits of all terms, cut at the same place, then the rest. Where there is no float64, a
 # tree of exact two-term sums. (`lax.reduce` over pairs would be one pass, but XLA CPU reorders what
 # it reduces, which makes nonsense of error terms: 6 % off at 1e8 terms.)
@@ -116,7 +117,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: tuple[int, 
     return _sum(*primals, axis=axis), _sum(tangent, axis=axis)
 
 
-def _transpose(cotangent: Array, terms: jax.core.ShapedArray, *, axis: tuple[int, ...]) -> Array:
+def _transpose(cotangent: Array, terms: ShapedArray, *, axis: tuple[int, ...]) -> Array:
     # By jax's own sum, which has a transpose for every sharding.
     return jax.linear_transpose(functools.partial(_plain, axis=axis), terms)(cotangent)[0]
 
@@ -159,7 +160,7 @@ def compensated_sum(
     Error:
         half an ulp, and beside that 2⁻⁵³·n of Σ|x| for float32 terms (1e-8 of it at n = 1e8);
         2⁻⁵³ of it for float64 up to n = 1e9; log₂(n)·2⁻⁴⁸ of it for float32 where a platform has no
-        float64. The tangent of forward mode is summed plainly.
+        float64. The tangent of forward mode is summed likewise.
 
     Example:
         >>> import jax.numpy as jnp
