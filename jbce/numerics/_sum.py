@@ -31,10 +31,11 @@ from .._typing import (
     check_same_shape,
 )
 
-# float32 in float64, rounded once; by slices, where the terms are of one device. Float64 in parts that add up without error in any order: twice
-# the leading bits of all terms, cut at the same place, then the rest. Where there is no float64, a
-# tree of exact two-term sums. (`lax.reduce` over pairs would be one pass, but XLA CPU reorders what
-# it reduces, which makes nonsense of error terms: 6 % off at 1e8 terms.)
+# float32 in float64, rounded once; by slices, where the terms are of one device. Float64 in parts
+# that add up without error in any order: twice the leading bits of all terms, cut at the same
+# place, then the rest. Where there is no float64, a tree of exact two-term sums. (`lax.reduce` over
+# pairs would be one pass, but XLA CPU reorders what it reduces, which makes nonsense of error
+# terms: 6 % off at 1e8 terms.)
 
 
 def _plain(x: Array, *, axis: tuple[int, ...]) -> Array:
