@@ -74,3 +74,79 @@ def test_directions_at_once(name, key):
 def test_products_at_once(name, key):
     x = jax.random.normal(jax.random.key(0), SHAPE)
     _same(functools.partial(PRODUCTS[name], x), key)
+
+
+# ---- large batches, which are summed by slices, and small ones, which are not --------------------
+
+ROWS, CLASSES, FEW = 256, 100, 8
+
+
+def _special_rows(axis):
+    x = np.array(5 * jax.random.normal(jax.random.key(4), (ROWS, CLASSES)))
+    x[3] = np.nan
+    x[5, 7] = np.nan
+    x[11] = -np.inf
+    x[13, 20:] = -np.inf
+    x[17, 4] = np.inf
+    x[19, 4:6] = np.inf
+    x[23] = 3e38
+    x[29, 1:] = -3e38
+    x[31] = 0
+    x[37, 90] = 80
+    return jnp.moveaxis(jnp.asarray(x), 1, axis)
+
+
+def _in_parts(function, *arrays):
+    parts = [function(*(a[i : i + FEW] for a in arrays)) for i in range(0, ROWS, FEW)]
+    return jax.tree.map(lambda *pieces: jnp.concatenate(pieces), *parts)
+
+
+LARGE = {
+    "integer": lambda x, y, q: INTEGER(x, y),
+    "integer, options": lambda x, y, q: INTEGER(x, y, label_smoothing=0.1, z_loss=0.1),
+    "dense": lambda x, y, q: jbce.softmax_cross_entropy(x, q),
+    "poly": lambda x, y, q: jbce.poly_loss_cross_entropy(x, q),
+    "log odds": lambda x, y, q: jbce.log_odds(x, y),
+    "logsumexp": lambda x, y, q: numerics.logsumexp(x, -1),
+    "softmax": lambda x, y, q: numerics.softmax(x),
+    "log_softmax": lambda x, y, q: numerics.log_softmax(x),
+    "one_minus_softmax": lambda x, y, q: numerics.one_minus_softmax(x),
+    "entropy": lambda x, y, q: numerics.entropy(x),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_rows_of_a_large_batch_are_those_of_small_ones(name):
+    x, key = _special_rows(1), jax.random.key(5)
+    y = jax.random.randint(key, (ROWS,), -1, CLASSES + 1)  # some out of range
+    q = jax.nn.softmax(jax.random.normal(key, x.shape))
+    q = q.at[::3].set(jax.nn.one_hot(jnp.maximum(y, 0)[::3], CLASSES))
+
+    weights = jax.random.normal(key, jax.eval_shape(LARGE[name], x, y, q).shape)
+
+    def both(x, y, q, weights):
+        value, pull = jax.vjp(lambda x: LARGE[name](x, y, q), x)
+        return value, pull(weights)[0]
+
+    both, arrays = jax.jit(both), (x, y, q, weights)
+    for large, small in zip(both(*arrays), _in_parts(both, *arrays), strict=True):
+        np.testing.assert_allclose(large, small, rtol=3e-6, atol=5e-6)
+
+
+def test_classes_of_a_large_batch_may_lie_along_the_first_axis():
+    x, y = _special_rows(0), jax.random.randint(jax.random.key(5), (ROWS,), 0, CLASSES)
+    first = jax.jit(lambda x: INTEGER(x, y, axis=0))(x)
+    np.testing.assert_allclose(first, jax.jit(lambda x: INTEGER(x, y))(x.T), rtol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("size", [2**14, 2**14 + 1, 30_011])
+def test_means_of_many_losses(size, dtype, key):
+    losses = jax.random.exponential(key, (size,)).astype(dtype)
+    exact = np.mean(np.asarray(losses, np.float64))
+    np.testing.assert_allclose(jax.jit(jbce.mean)(losses), exact, rtol=2**-23)  # two roundings
+    with_infinity = losses.at[-1].set(np.inf)
+    assert jax.jit(jbce.mean)(with_infinity) == np.inf
+    assert np.isnan(jax.jit(jbce.mean)(with_infinity.at[3].set(np.nan)))
+    signed = jax.jit(jbce.total)(with_infinity.at[3].set(-np.inf))
+    assert np.isnan(signed)
