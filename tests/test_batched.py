@@ -16,8 +16,9 @@ from jbce import curvature, logdomain, numerics
 
 SHAPE, DIRECTIONS = (1797, 10), 3
 
-LABELS = jax.random.randint(jax.random.key(1), SHAPE[:1], 0, SHAPE[1])
-DENSE = np.asarray(jax.nn.softmax(jax.random.normal(jax.random.key(2), SHAPE)))
+RANDOM = np.random.default_rng(1)
+LABELS = RANDOM.integers(0, SHAPE[1], SHAPE[0], dtype=np.int32)
+DENSE = RANDOM.dirichlet(np.ones(SHAPE[1]), SHAPE[0]).astype(np.float32)
 OPTIONS = {"label_smoothing": 0.1, "z_loss": 0.1, "class_weights": np.linspace(0.5, 2, SHAPE[1])}
 INTEGER = jbce.softmax_cross_entropy_with_integer_labels
 FUNCTIONS = {

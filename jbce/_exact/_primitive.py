@@ -32,7 +32,7 @@ def exact_primitive(
     jvp: Form,
     platforms: dict[str, Form] | None = None,
     alone: dict[str, Form] | None = None,
-    transpose: Form | None = None,
+    linear: Form | None = None,
     shift_axis: bool = False,
     multiple_results: bool = False,
 ) -> Callable[..., Any]:
@@ -50,8 +50,8 @@ def exact_primitive(
         alone: forms for programs of one device, and for what each device does by itself in a
             `shard_map`, by the name of their platform: they may cut arrays that may be spread
             elsewhere.
-        transpose: of a function that is linear in its one array, `(cotangent, aval, **params) ->
-            cotangent of the array`.
+        linear: the plain function of one array whose transpose is its own, if it is linear: jax
+            knows that of its own operations for every sharding.
         shift_axis: the functions have a parameter `axis`, one or several counted from the front,
             that a batch axis in front of them pushes on by one.
         multiple_results: whether lists come out.
@@ -99,11 +99,12 @@ def exact_primitive(
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batch
     ad.primitive_jvps[primitive] = rule
-    if transpose is not None:
+    if linear is not None:
 
-        def pull(cotangent: Any, array: Any, **params: Any) -> list[Any]:
+        def pull(cotangent: Any, array: Any, **params: Any) -> Sequence[Any]:
             with _float64_of([array.aval]):
-                return [transpose(cotangent, array.aval, **params)]
+                plain = functools.partial(linear, **params)
+                return jax.linear_transpose(plain, array.aval)(cotangent)
 
         ad.primitive_transposes[primitive] = pull
     mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results))

@@ -1,12 +1,9 @@
 """The sum that derivative rules take."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
 
 from .._typing import Array
 from ._primitive import exact_primitive
@@ -31,18 +28,13 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: tuple[int, 
     return _row_sum(*primals, axis=axis), _row_sum(tangents[0], axis=axis)
 
 
-def _transpose(cotangent: Array, terms: ShapedArray, *, axis: tuple[int, ...]) -> Array:
-    # By jax's own sum, which has a transpose for every sharding.
-    return jax.linear_transpose(functools.partial(_plain, axis=axis), terms)(cotangent)[0]
-
-
 _row_sum = exact_primitive(
     "row_sum",
     _guarded,
     definition=_plain,
     outputs=_plain,
     jvp=_jvp,
-    transpose=_transpose,
+    linear=_plain,
     shift_axis=True,
 )
 

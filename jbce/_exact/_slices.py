@@ -18,8 +18,8 @@ from .._typing import Array
 _SLICES = 8  # of 15 and more the compiler makes programs of their own
 _WORTH_SLICING = 2**14
 _FEWEST = 64
-# Slices that lie in turn, so many numbers of each, are twice as fast as slices one after the other,
-# but have to come out even; the first pair of (slices, numbers) that does.
+# Slices that lie in turn, so many numbers of each, are faster than slices one after the other, but
+# have to come out even: the first pair of (slices, numbers) that does.
 _IN_TURN = (
     (8, 16),
     (8, 24),

@@ -1,13 +1,11 @@
 """A sum whose rounding error does not grow with the number of terms."""
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
 
 from .._exact import (
     Pair,
@@ -118,11 +116,6 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: tuple[int, 
     return _sum(*primals, axis=axis), _sum(tangent, axis=axis)
 
 
-def _transpose(cotangent: Array, terms: ShapedArray, *, axis: tuple[int, ...]) -> Array:
-    # By jax's own sum, which has a transpose for every sharding.
-    return jax.linear_transpose(functools.partial(_plain, axis=axis), terms)(cotangent)[0]
-
-
 _sum = exact_primitive(
     "compensated_sum",
     _by_tree,
@@ -131,7 +124,7 @@ _sum = exact_primitive(
     jvp=_jvp,
     platforms=dict.fromkeys(("cpu", "cuda", "rocm"), _by_float64),
     alone={"cpu": _by_slices},
-    transpose=_transpose,
+    linear=_plain,
     shift_axis=True,
 )
 
