@@ -47,7 +47,7 @@ class Row(NamedTuple):
         """The sum of each row."""
         if self.alone and values.dtype == jnp.float32:
             if is_worth_slicing(values.shape, self.axis):
-                return sum_by_slices(values, self.axis, values.dtype)
+                return sum_by_slices(values, self.axis, values.dtype).astype(values.dtype)
         return jnp.sum(values, axis=self.axis, keepdims=True)
 
     def apart(self) -> "Row":
