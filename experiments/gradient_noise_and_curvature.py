@@ -241,7 +241,6 @@ def _curvature(
     start = jax.random.normal(key, flat.shape, flat.dtype)
     return {
         "tridiagonal": lanczos(hessian, start, config.num_vectors),
-        "tridiagonal of G": lanczos(gauss_newton, start, config.num_vectors),
         "share": jnp.sum((of_hessian - of_gauss_newton) ** 2) / jnp.sum(of_hessian**2),
         "trace": jnp.mean(jnp.sum(probes * of_hessian, axis=1)),
     }
@@ -284,15 +283,12 @@ def look(config: Config, seed: int, times: np.ndarray, x: Any, y: Any) -> dict[s
         # in units of the mean loss, so that no square of a curvature underflows
         scale = jnp.exp(-seen["log_loss"])
         bent = _curvature(config, layers, scale, key, x, y)
-        values, of_gauss_newton = (
-            ritz(*bent[name]) for name in ("tridiagonal", "tridiagonal of G")
-        )
+        values = ritz(*bent["tridiagonal"])
         squares = np.sort(np.asarray(seen["squares"], np.float64))[::-1]
         rows.append(
             {
                 "log_loss": float(seen["log_loss"]),
                 "values": values,
-                "largest of G": of_gauss_newton[0],
                 "share of H − G": float(bent["share"]),
                 "share of ten": values[:NUM_CLASSES].sum() / float(bent["trace"]),
                 "most negative": -values[-1] / values[0],

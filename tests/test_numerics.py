@@ -549,6 +549,15 @@ def test_exp_of_negative_keeps_its_bound(key):
     assert found[-1] == 1
 
 
+@pytest.mark.ulps
+def test_log1p_of_unit_keeps_its_bound_in_float32():
+    unit = np.concatenate([np.geomspace(1e-30, 1, 20_001), np.linspace(0, 1, 20_001)[1:]])
+    unit = unit.astype(np.float32)
+    exact = np.log1p(unit.astype(np.float64))
+    found = np.asarray(jax.jit(log1p_of_unit)(unit), np.float64)
+    assert np.max(np.abs(found - exact) / np.spacing(exact.astype(np.float32))) <= 2
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("size", [128, 1000, 1001, 4093])
 def test_slices_hold_each_term_once(size, axis, key):

@@ -115,6 +115,14 @@ def exp_of_negative(x: Array, error: Array) -> Array:
     return power * jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
+_CONSTANT_BEYOND = 128.0  # e⁻¹²⁸ is below the smallest subnormal float32
+
+
+def exp_for_float32(x: Array) -> Array:
+    """exp in float64 for results in float32, which are constant beyond ±128: there exp(±128)."""
+    return exp_of_moderate(at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x)))
+
+
 def at_most(bound: float, x: Array) -> Array:
     """min(x, bound), and NaN of NaN: one instruction where jax's minimum is five."""
     return jnp.where(x > bound, jnp.asarray(bound, x.dtype), x)

@@ -26,7 +26,7 @@ from .._exact import (
     by_precision,
     constant,
     elementwise,
-    exp_of_moderate,
+    exp_for_float32,
     exponential,
     log1p_of_unit,
     log1p_of_unit_pair,
@@ -47,11 +47,6 @@ from ..numerics import logistic_density, sigmoid, softplus
 # apart from the value by a barrier: what the two would share would be written to memory.
 
 _INFINITE = 1e300  # stands for infinity, so that infinity · 0 is 0 and its product rounds to inf
-_CONSTANT_BEYOND = 128.0  # e⁻¹²⁸ is below the smallest subnormal float32
-
-
-def _exp_of_minus(size: Array) -> Array:
-    return exp_of_moderate(-at_most(_CONSTANT_BEYOND, size))
 
 
 def _finite(x: Array) -> Array:
@@ -60,7 +55,7 @@ def _finite(x: Array) -> Array:
 
 def _loss_double(x: Array, y: Array) -> Array:
     y, finite = binary_label(y, x.dtype), _finite(x)
-    return log1p_of_unit(_exp_of_minus(jnp.abs(x))) + (at_least(0.0, finite) - finite * y)
+    return log1p_of_unit(exp_for_float32(-jnp.abs(x))) + (at_least(0.0, finite) - finite * y)
 
 
 def _share_of_size(x: Array, share: Array) -> Array:
@@ -82,7 +77,7 @@ def loss_of_pairs(x: Array, y: Array) -> Array:
 
 
 def _residual_double(x: Array, a: Array, b: Array) -> Array:
-    omega = exp_of_moderate(-at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x)))
+    omega = exp_for_float32(-x)
     return (b - a * omega) / (1 + omega)
 
 
@@ -180,7 +175,7 @@ _loss = elementwise(
 def _weighted_double(x: Array, a: Array, b: Array) -> Array:
     finite = _finite(x)
     linear = at_least(0.0, finite) * b + at_least(0.0, -finite) * a
-    return (a + b) * log1p_of_unit(_exp_of_minus(jnp.abs(x))) + linear
+    return (a + b) * log1p_of_unit(exp_for_float32(-jnp.abs(x))) + linear
 
 
 def _weighted_single(x: Array, a: Array, b: Array) -> Array:

@@ -12,11 +12,10 @@ from .._exact import (
     Exponential,
     Pair,
     at_least,
-    at_most,
     by_precision,
     constant,
     elementwise,
-    exp_of_moderate,
+    exp_for_float32,
     exponential,
     log1p_of_unit,
     log1p_of_unit_pair,
@@ -27,17 +26,13 @@ from .._typing import Array, ArrayLike, Float, as_floating
 # With E = e^−|x|:  softplus = log1p(E) + max(x, 0),  σ = (1 if x ≥ 0 else E)/(1 + E),
 # σ' = E/(1 + E)²,  tanh(x/2) = ±(1 − E)/(1 + E): terms of one sign, but for the last, by expm1.
 
-# Beyond ±128 the float32 results are constant (e⁻¹²⁸ is below the smallest subnormal), and within
-# it the powers stay far inside of float64.
-_CONSTANT_BEYOND = 128.0
-
 
 def _softplus_single(x: Array) -> Array:
     return log1p_of_unit(jnp.exp(-jnp.abs(x))) + jnp.maximum(x, -0.0)
 
 
 def _softplus_double(x: Array) -> Array:
-    return log1p_of_unit(exp_of_moderate(-at_most(_CONSTANT_BEYOND, jnp.abs(x)))) + at_least(0.0, x)
+    return log1p_of_unit(exp_for_float32(-jnp.abs(x))) + at_least(0.0, x)
 
 
 def softplus_of_pairs(x: Array) -> Array:
@@ -52,8 +47,7 @@ def _sigmoid_single(x: Array) -> Array:
 
 
 def _sigmoid_double(x: Array) -> Array:
-    clipped = at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x))
-    return 1 / (1 + exp_of_moderate(-clipped))
+    return 1 / (1 + exp_for_float32(-x))
 
 
 def sigmoid_of_pairs(x: Array) -> Array:

@@ -52,13 +52,11 @@ def _by_slices(x: Array, *, axis: tuple[int, ...]) -> Array:
     kept = x.ndim - len(axis)
     if x.dtype == jnp.float64 or not axis or axis != tuple(range(kept, x.ndim)):
         return _by_float64(x, axis=axis)
-    if not all(isinstance(size, int) for size in x.shape):
-        return _by_float64(x, axis=axis)
-    rows = x.reshape(*x.shape[:kept], math.prod(x.shape[kept:]))
-    if not is_worth_slicing(rows.shape, kept):
+    rows = (*x.shape[:kept], math.prod(x.shape[kept:]))
+    if not is_worth_slicing(rows, kept):
         return _by_float64(x, axis=axis)
     with jax.enable_x64(True):
-        total = sum_by_slices(rows, kept, jnp.dtype(jnp.float64))
+        total = sum_by_slices(x.reshape(rows), kept, jnp.dtype(jnp.float64))
         total = total.reshape(*x.shape[:kept], *(1 for _ in axis))
         return total.astype(arithmetic_dtype(x.dtype))
 
