@@ -300,6 +300,17 @@ def test_nearly_hard_labels_do_not_cancel():
         assert definitions.ulps(found, gradient).max() <= 6
 
 
+@pytest.mark.parametrize("num_rows", [6, 6 * 60])
+@pytest.mark.parametrize("num_tied", [2, 3, 80])
+def test_dense_labels_may_share_the_largest_mass(num_tied, num_rows, key):
+    x = 5 * jax.random.normal(key, (num_rows, 80))  # of few rows and of many, which are sliced
+    q = jnp.zeros(x.shape).at[:, :num_tied].set(1 / num_tied)
+    loss, pull = jax.vjp(lambda x: jbce.softmax_cross_entropy(x, q), x)
+    exact_loss, exact_gradient, _ = definitions.categorical(x, q)
+    np.testing.assert_allclose(loss, exact_loss, rtol=1e-6)
+    np.testing.assert_allclose(pull(jnp.ones_like(loss))[0], exact_gradient, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("loss", [LOSSES["binary, soft labels"], LOSSES["dense labels"]])
 def test_differentiable_in_the_labels(loss, key):
     logits, labels = draw(loss, key, (7, 5))
