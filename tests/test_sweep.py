@@ -1,6 +1,8 @@
 """Sweeps: each trial is the training that it would have been alone, and the tables are true."""
 
 import functools
+import itertools
+import threading
 from typing import Any
 
 import jax
@@ -163,7 +165,7 @@ def test_what_is_no_float_makes_a_program_of_its_own():
         validation=data,
         metrics=[metrics.accuracy],
     )
-    assert len(traces) == before + 1  # the check alone: the program is there
+    assert len(traces) == before + 2  # the check, and a trial's size: the program is there
 
 
 def test_patience_keeps_the_best_epoch():
@@ -225,11 +227,11 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
     from jbce.training import _sweep_program
 
     choice: dict[str, Any] = {"chunk": 2, "folder": tmp_path / "sweep"}
-    trained, run = [], _sweep_program.Runner.run
+    trained, run, tickets = [], _sweep_program.Runner.run, itertools.count()
 
     def dies(self, program, part):
-        if len(trained) == 3:
-            raise KeyboardInterrupt
+        if next(tickets) == 3:
+            raise KeyboardInterrupt  # while other cores still train, whose chunks are kept
         trained.append(part.name)
         return run(self, program, part)
 
@@ -258,6 +260,45 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
     with pytest.raises(ValueError, match=r"holds notes\.txt"):
         sweep(make, SETTINGS, **(choice | {"folder": tmp_path}))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_sweep_goes_on_in_chunks_of_another_size(swept, tmp_path, monkeypatch):
+    from jbce.training import _sweep_program
+
+    sweep(make, SETTINGS, chunk=2, folder=tmp_path)
+    (tmp_path / "trials-2-3-seeds-0-0.safetensors").unlink()
+    trained, run = [], _sweep_program.Runner.run
+    monkeypatch.setattr(
+        _sweep_program.Runner, "run", lambda *a: (trained.extend(a[-1].trials), run(*a))[1]
+    )
+    again = sweep(make, SETTINGS, chunk=3, folder=tmp_path)
+    assert sorted(trained) == [(0, 0), (1, 0), (2, 0), (3, 0)]  # the chunks 0 to 2, and 3
+    np.testing.assert_allclose(again.logits, swept.logits, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("memory", "at_once"), [(8_000, 3), (2_999, 2), (1_999, 1)])
+def test_cores_train_chunks_side_by_side(swept, monkeypatch, memory, at_once):
+    from jbce.training import _sweep_program
+
+    monkeypatch.setattr(_sweep_program, "_num_cores", lambda: 3)
+    monkeypatch.setattr(_sweep_program, "_CACHED", 1)
+    monkeypatch.setattr(_sweep_program.Runner, "bytes_of", lambda *_: 1_000)
+    run, tickets = _sweep_program.Runner.run, itertools.count()
+    together, running = threading.Barrier(at_once), []
+
+    def watched(self, program, part):
+        assert part.shape == (1, 1)
+        running.append(part)
+        assert len(running) <= at_once
+        if next(tickets) < at_once:
+            together.wait(60)  # fails where fewer run at once
+        found = run(self, program, part)
+        running.remove(part)
+        return found
+
+    monkeypatch.setattr(_sweep_program.Runner, "run", watched)
+    result = sweep(make, SETTINGS, memory=memory)
+    np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
 
 
 def test_memory_is_foreseen(swept):

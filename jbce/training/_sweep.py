@@ -51,8 +51,9 @@ def sweep(
     order, so that they can be compared in pairs; it also makes the batches common to them, and
     their products of matrices one large one.
 
-    Batching pays while one training alone leaves the machine idle: on two CPU cores up to about
-    1e5 multiply-adds a step (benchmark `sweeps`), beyond which `chunk=1` is as fast.
+    On a CPU every core trains a chunk of its own, whose parameters and moments its cache holds.
+    Batching pays beyond that while one training alone leaves a core idle: on two cores up to about
+    1e6 multiply-adds a step (benchmark `sweeps`).
 
     Args:
         make: `(rngs, **setting)` to a `Trial`.
@@ -69,7 +70,8 @@ def sweep(
         metrics: of `jbce.metrics`, each to one number; None: `log_loss`, `brier_score`,
             `accuracy`, and for binary labels `roc_auc`. The first one ranks.
         key: a JAX random key, which the seeds are folded into.
-        chunk: trials at once; None: as many as memory holds.
+        chunk: trials that a program trains at once; None: as many as memory holds, and on a CPU as
+            a core's cache holds. One chunk a core runs at once, or fewer where memory is short.
         memory: in bytes, that the program may use; None: what the device has, or half of what is
             free of the machine's.
         folder: where finished chunks are kept, so that a sweep that died goes on from them.
@@ -133,16 +135,19 @@ def sweep(
     store = None
     if folder is not None:
         store = SweepStore(folder, runner.about())
-    outcomes: dict[tuple[int, int], Outcome] = {}
+    outcomes: dict[tuple[int, int], Outcome] = {} if store is None else store.outcomes()
     total = len(rows) * len(numbers)
     with _progress_bar(progress, total, epochs * held.num_examples, "trial") as report:
         for program in programs(rows):
-            for part in runner.parts(program, chunk):
-                found = None if store is None else store.found(part.name)
-                if found is None:
-                    found = runner.run(program, part)
-                    if store is not None:
-                        store.keep(part.name, found)
+            if all(trial in outcomes for trial in itertools.product(program.numbers, numbers)):
+                continue
+            missing = [
+                part
+                for part in runner.parts(program, chunk)
+                if not all(trial in outcomes for trial in part.trials)
+            ]
+            keep = None if store is None else store.keep
+            for part, found in runner.run_all(program, missing, keep):
                 for setting, seed, outcome in part.unpacked(found):
                     outcomes[setting, seed] = outcome
                 report(len(outcomes), float(np.mean(found["loss"][..., -1])), np.nan)

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,6 +39,8 @@ with extra():
 Setting = dict[str, Any]
 Device = Any  # of jax.devices()
 _AXIS = "trials"
+# Of what a step changes, in bytes, for all trials that one core trains at once: its cache holds it.
+_CACHED = 2**20
 
 
 class Trial(NamedTuple):
@@ -67,6 +70,11 @@ class Part(NamedTuple):
     def name(self) -> str:
         return f"{self.settings[0]}-{self.settings[-1]}-seeds-{self.seeds[0]}-{self.seeds[-1]}"
 
+    @property
+    def trials(self) -> Iterator[tuple[int, int]]:
+        """Each by its setting and its seed."""
+        return itertools.product(self.settings, self.seeds)
+
     def unpacked(self, found: dict[str, np.ndarray]) -> Iterator[tuple[int, int, Outcome]]:
         for (r, seed), (s, setting) in itertools.product(
             enumerate(self.seeds), enumerate(self.settings)
@@ -95,9 +103,12 @@ class Runner:
     ):
         self.make, self.rows, self.seeds, self.key = make, rows, seeds, key
         self.held, self.judged = held, judged
+        self.data = jax.device_put((held, judged), _whole(devices))
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
         self.score, self.devices = score, devices
         self.memory = _memory(devices[0]) if memory is None else memory
+        # One program of small operations keeps one core busy; programs side by side keep them all.
+        self.cores = _num_cores() if len(devices) == 1 and devices[0].platform == "cpu" else 1
         self._check()
 
     def _check(self) -> None:
@@ -143,6 +154,11 @@ class Runner:
         size = num_settings * num_seeds
         if chunk is not None:
             size = min(at_least_one("chunk", chunk), size)
+        elif self.cores > 1:
+            cached = max(1, _CACHED // self._changed_bytes(program))
+            size = min(cached, -(-size // self.cores))
+            if size < num_settings:
+                size = _evenly(num_settings, size)
         shape = _shape(size, num_settings, num_seeds, len(self.devices))
         while (needed := self.bytes_of(program, shape)) > self.memory:
             fits = int(math.prod(shape) * self.memory / needed * 0.95)
@@ -166,6 +182,20 @@ class Runner:
             for numbers in _batched(program.numbers, shape[1])
         ]
 
+    def _changed_bytes(self, program: Program) -> int:
+        """What a step of one trial reads and writes: the model, and what its optimizer knows."""
+        plan = self.plan(program)
+        key, seeds, traced, _, judged = self.arguments(
+            program, Part(program.numbers[:1], self.seeds[:1], (1, 1))
+        )
+
+        def begin(seed: jax.Array, one: dict[str, jax.Array]) -> Any:
+            state = initial_state(*_begun(plan, jax.random.fold_in(key, seed), one, judged))
+            return [numbers_of(leaf) for leaf in jax.tree.leaves(state)]
+
+        leaves = jax.eval_shape(begin, *jax.tree.map(lambda values: values[0], (seeds, traced)))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
     def bytes_of(self, program: Program, shape: tuple[int, int]) -> int:
         """What the program of that many trials needs, as its compiler says."""
         analysis = self.program(program, shape).memory_analysis()
@@ -187,21 +217,54 @@ class Runner:
             if name not in program.static
         }
         seeds = np.array(_filled(part.seeds, part.shape[0]), np.int32)
-        data = (self.held, self.judged)
         if len(self.devices) > 1:
-            mesh = Mesh(np.array(self.devices), (_AXIS,))
-            spread = NamedSharding(mesh, PartitionSpec(_AXIS))
-            whole = NamedSharding(mesh, PartitionSpec())
+            whole = _whole(self.devices)
+            spread = NamedSharding(whole.mesh, PartitionSpec(_AXIS))
             over_settings = part.shape[1] % len(self.devices) == 0
             traced = jax.device_put(traced, spread if over_settings else whole)
             seeds = jax.device_put(seeds, whole if over_settings else spread)
-            data = jax.device_put(data, whole)
-        return (self.key, seeds, traced, *data)
+        return (self.key, seeds, traced, *self.data)
 
     def run(self, program: Program, part: Part) -> dict[str, np.ndarray]:
+        """What the training of a part leaves, [seeds, settings, ..]."""
         found = self.program(program, part.shape)(*self.arguments(program, part))
         kept = (slice(len(part.seeds)), slice(len(part.settings)))
         return {name: np.asarray(array)[kept] for name, array in found.items()}
+
+    def run_all(
+        self,
+        program: Program,
+        parts: list[Part],
+        keep: Callable[[Part, dict[str, np.ndarray]], None] | None = None,
+    ) -> Iterator[tuple[Part, dict[str, np.ndarray]]]:
+        """Each part as it is done: as many at once as there are cores, and as memory holds.
+
+        `keep` is called with each first, also with those that end after an interruption.
+        """
+        if not parts:
+            return
+        at_once = min(self.cores, max(1, self.memory // self.bytes_of(program, parts[0].shape)))
+        config: Any = jax.config
+        nans, infs = config.jax_debug_nans, config.jax_debug_infs
+
+        def run(part: Part) -> dict[str, np.ndarray]:
+            with jax.debug_nans(nans), jax.debug_infs(infs):  # which a new thread does not inherit
+                found = self.run(program, part)
+            if keep is not None:
+                keep(part, found)
+            return found
+
+        if at_once == 1:
+            yield from ((part, run(part)) for part in parts)
+            return
+
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            running = {pool.submit(run, part): part for part in parts}
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def rebuild(self, setting: Setting, outcome: Outcome) -> nnx.Module:
         model = _made(self.make, setting, nnx.Rngs(0)).model
@@ -261,24 +324,7 @@ def _trained(
 
     def one(seed: jax.Array, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
         order = jax.random.fold_in(key, seed)
-        init, noise = jax.random.split(jax.random.fold_in(order, 0))
-        trial = _made(plan.make, plan.static | values, nnx.Rngs(params=init, default=noise))
-        loss = trial.loss or default_loss
-        labels = jnp.asarray(judged.labels)
-        hard = labels.dtype == jnp.bool_ or jnp.issubdtype(labels.dtype, jnp.integer)
-        trial.model.train()
-        graphdef, params, rest = nnx.split(trial.model, nnx.Param, ...)
-        trial.model.eval()
-        recipe = Recipe(
-            graphdef,
-            nnx.graphdef(trial.model),
-            trial.optimizer,
-            loss,
-            trial.penalty,
-            plan.score or mean_of(default_loss if hard else loss),
-            plan.batch_size,
-            patience=plan.patience,
-        )
+        recipe, params, rest = _begun(plan, order, values, judged)
         state = initial_state(recipe, params, rest)
         state, history, done = run_epochs(
             recipe, plan.epochs, state, order, 0, plan.epochs, held, judged
@@ -300,6 +346,31 @@ def _trained(
     return jax.vmap(over_settings, (0, None))(seeds, traced)
 
 
+def _begun(
+    plan: _Plan, order: jax.Array, values: dict[str, jax.Array], judged: Data
+) -> tuple[Recipe, Any, Any]:
+    """How a trial learns, and its model before it has: the parameters, and the rest."""
+    init, noise = jax.random.split(jax.random.fold_in(order, 0))
+    trial = _made(plan.make, plan.static | values, nnx.Rngs(params=init, default=noise))
+    loss = trial.loss or default_loss
+    labels = jnp.asarray(judged.labels)
+    hard = labels.dtype == jnp.bool_ or jnp.issubdtype(labels.dtype, jnp.integer)
+    trial.model.train()
+    graphdef, params, rest = nnx.split(trial.model, nnx.Param, ...)
+    trial.model.eval()
+    recipe = Recipe(
+        graphdef,
+        nnx.graphdef(trial.model),
+        trial.optimizer,
+        loss,
+        trial.penalty,
+        plan.score or mean_of(default_loss if hard else loss),
+        plan.batch_size,
+        patience=plan.patience,
+    )
+    return recipe, params, rest
+
+
 def programs(rows: list[Setting]) -> list[Program]:
     """The settings, by what cannot be traced."""
     traced = {name for name in rows[0] if all(isinstance(row[name], float) for row in rows)}
@@ -319,6 +390,11 @@ def _shape(size: int, num_settings: int, num_seeds: int, num_devices: int) -> tu
     return seeds, settings
 
 
+def _evenly(number: int, most: int) -> int:
+    """The size of equal groups, of at most so many and as few as that allows."""
+    return -(-number // -(-number // most))
+
+
 def _batched(values: list[int], size: int) -> Iterator[list[int]]:
     for first in range(0, len(values), size):
         yield values[first : first + size]
@@ -326,6 +402,20 @@ def _batched(values: list[int], size: int) -> Iterator[list[int]]:
 
 def _filled(values: list[Any], size: int) -> list[Any]:
     return [*values, *[values[-1]] * (size - len(values))]
+
+
+def _whole(devices: list[Device]) -> Any:
+    """Where all devices have the whole of something."""
+    if len(devices) == 1:
+        return devices[0]
+    return NamedSharding(Mesh(np.array(devices), (_AXIS,)), PartitionSpec())
+
+
+def _num_cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _memory(device: Device) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 
 from .._whole_file import write_whole
 from ._extra import extra
+from ._sweep_program import Part
+from ._sweep_result import Outcome
 
 with extra():
     import safetensors
@@ -43,18 +45,23 @@ class SweepStore:
                 "another folder."
             )
 
-    def found(self, name: str) -> dict[str, np.ndarray] | None:
-        """A chunk that is finished; one that is damaged is trained again."""
-        path = self._path(name)
-        try:
-            return safetensors.numpy.load(path.read_bytes())
-        except (FileNotFoundError, safetensors.SafetensorError):
-            return None
+    def outcomes(self) -> dict[tuple[int, int], Outcome]:
+        """The finished trials, by setting and seed; those of a damaged chunk are trained again."""
+        outcomes: dict[tuple[int, int], Outcome] = {}
+        for path in sorted(self.folder.glob("trials-*.safetensors")):
+            try:
+                found = safetensors.numpy.load(path.read_bytes())
+                settings, seeds = (found.pop(name).tolist() for name in ("settings", "seeds"))
+            except (KeyError, safetensors.SafetensorError):
+                continue
+            part = Part(settings, seeds, (len(seeds), len(settings)))
+            for setting, seed, outcome in part.unpacked(found):
+                outcomes[setting, seed] = outcome
+        return outcomes
 
-    def keep(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+    def keep(self, part: Part, found: dict[str, np.ndarray]) -> None:
         """Write a chunk, whole or not at all."""
-        whole = {key: np.array(array, order="C") for key, array in arrays.items()}
-        write_whole(self._path(name), safetensors.numpy.save(whole), overwrite=True)
-
-    def _path(self, name: str) -> pathlib.Path:
-        return self.folder / f"trials-{name}.safetensors"
+        whole = {name: np.array(array, order="C") for name, array in found.items()}
+        whole |= {"settings": np.array(part.settings), "seeds": np.array(part.seeds)}
+        path = self.folder / f"trials-{part.name}.safetensors"
+        write_whole(path, safetensors.numpy.save(whole), overwrite=True)
