@@ -5,8 +5,8 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Threads of OpenMP (scikit-learn's, BLAS's) spin while they wait for each other: beside another test
-# process that has the cores, boosting a small table takes 190 s instead of 4.
+# Threads of OpenMP (scikit-learn's, BLAS's) spin while they wait for each other: beside another
+# test process that has the cores, boosting a small table takes 190 s instead of 4.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "XLA_FLAGS" not in os.environ and importlib.metadata.version("jaxlib").startswith("0.10."):
     # With the code generator that XLA had before, and without threads of its own, the ten thousand

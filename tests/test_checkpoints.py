@@ -9,6 +9,7 @@ import signal
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -108,15 +109,14 @@ def test_a_number_that_changed_is_noticed(alone, tmp_path, monkeypatch):
     from jbce.training import _checkpoints
 
     kept = training.Checkpoints(tmp_path, seconds=0)
-    digest, written = _checkpoints.digest_of, []
+    digest = _checkpoints.digest_of
 
-    def lies(arrays):
-        written.append(1)
-        return digest(arrays) if len(written) < 3 else "another"
+    def lies(report):
+        if report.epoch == 2:
+            monkeypatch.setattr(_checkpoints, "digest_of", lambda arrays: "another")
 
-    monkeypatch.setattr(_checkpoints, "digest_of", lies)
     with pytest.raises(Death):
-        fit(checkpoints=kept, callbacks=[dies_after(5)])
+        fit(checkpoints=kept, callbacks=[lies, dies_after(3)])
     monkeypatch.setattr(_checkpoints, "digest_of", digest)
     with pytest.warns(training.CheckpointWarning, match="damaged"):
         assert_same(fit(checkpoints=kept), alone)
@@ -146,6 +146,17 @@ def test_the_folder_of_another_run_is_left_alone(tmp_path):
     result = fit(checkpoints=training.Checkpoints(tmp_path, overwrite=True), batch_size=8)
     assert result.history.loss.shape == (6,)
     assert everything(tmp_path) != before
+
+
+def test_a_run_knows_the_arrays_that_its_loss_closes_over(tmp_path):
+    def times(factor):
+        factors = np.full(3, factor, np.float32)
+        return lambda x, y: jbce.sigmoid_binary_cross_entropy(x, y) * jnp.asarray(factors).mean()
+
+    kept = training.Checkpoints(tmp_path)
+    fit(checkpoints=kept, epochs=1, loss=times(1))
+    with pytest.raises(training.CheckpointError, match="another run, whose steps compute"):
+        fit(checkpoints=kept, epochs=1, loss=times(9))
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Sweeps: each trial is the training that it would have been alone, and the tables are true."""
 
 import functools
+import gc
 import itertools
 import threading
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 import polars
 import pytest
+import safetensors.numpy
 from flax import nnx
 
 import jbce
@@ -301,7 +303,118 @@ def test_cores_train_chunks_side_by_side(swept, monkeypatch, memory, at_once):
     np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
 
 
+def with_factor(factor: Any) -> Any:
+    """A loss that an array in a closure multiplies."""
+
+    def weighted(rngs, learning_rate):
+        def loss(logits, labels):
+            return jbce.sigmoid_binary_cross_entropy(logits, labels) * jnp.asarray(factor).sum()
+
+        return training.Trial(
+            training.LogisticRegression(3, rngs=rngs), optax.sgd(learning_rate), loss
+        )
+
+    return weighted
+
+
+def test_settings_are_told_apart_by_what_they_are():
+    """Not by their text, which leaves numbers out, or an address that another may come to."""
+
+    def scaled(rngs, factor, learning_rate):
+        size = factor.sum() if isinstance(factor, np.ndarray) else factor(1.0)
+        return with_factor(size)(rngs, learning_rate)
+
+    ones = np.ones(2000, np.float32)
+    tens = ones.copy()
+    tens[1000] = 18_001
+    arrays = [{"factor": f, "learning_rate": 1e-9} for f in (ones, tens)]
+    losses = sweep(scaled, arrays, seeds=1).trials["training_loss"].to_numpy()
+    np.testing.assert_allclose(losses[1] / losses[0], 10, rtol=1e-2)
+
+    def loss_of(size):
+        row = [{"factor": lambda x: x * size, "learning_rate": 1e-9}]
+        found = sweep(scaled, row, seeds=1).trials["training_loss"][0]
+        gc.collect()
+        return found
+
+    first, *others = (loss_of(size) for size in (1.0, 10.0, 100.0))
+    np.testing.assert_allclose(np.array(others) / first, [10, 100], rtol=1e-2)
+
+
+def test_the_folder_of_a_sweep_knows_the_arrays_of_its_program(tmp_path):
+    settings = {"learning_rate": [0.1]}
+    sweep(with_factor(np.ones(4, np.float32)), settings, folder=tmp_path)
+    with pytest.raises(ValueError, match="with other programs"):
+        sweep(with_factor(np.full(4, 9, np.float32)), settings, folder=tmp_path)
+
+
+def test_settings_that_are_functions_or_arrays_are_found_again(tmp_path, monkeypatch):
+    from jbce.training import _sweep_program
+
+    def chosen(rngs, act, scale, learning_rate):
+        model = training.MLP(3, [4], rngs=rngs, activation=act)
+        return training.Trial(
+            model, optax.sgd(learning_rate), lambda x, y: scale.sum() * plain(x, y)
+        )
+
+    plain = jbce.sigmoid_binary_cross_entropy
+    rows = [
+        {"act": act, "scale": np.full(3, 2, np.float32), "learning_rate": 0.1}
+        for act in (jnp.tanh, jax.nn.relu)
+    ]
+    sweep(chosen, rows, folder=tmp_path, seeds=1)
+    assert " at 0x" not in (tmp_path / "sweep.json").read_text()
+    monkeypatch.setattr(_sweep_program.Runner, "run", None)  # nothing is left to run
+    assert sweep(chosen, rows, folder=tmp_path, seeds=1).trials.height == 2
+
+
+def test_what_repeats_itself_is_trained_again():
+    def plain(rngs, width):
+        return training.Trial(training.MLP(3, [width], rngs=rngs), optax.sgd(0.1))
+
+    result = sweep(plain, {"width": [4, 4]})
+    np.testing.assert_array_equal(result.logits[:2], result.logits[2:])
+
+
+def test_a_damaged_chunk_is_trained_again(tmp_path):
+    choice: dict[str, Any] = {"seeds": 1, "folder": tmp_path, "chunk": 1}
+    settings = {"learning_rate": [0.1, 0.2, 0.3]}
+    make = with_factor(1.0)
+    whole = sweep(make, settings, **choice)
+    flipped, other, folder = sorted(tmp_path.glob("trials-*"))
+    contents = bytearray(flipped.read_bytes())
+    contents[-5] ^= 4
+    flipped.write_bytes(contents)
+    arrays = safetensors.numpy.load(other.read_bytes())
+    safetensors.numpy.save_file({"settings": arrays["settings"]}, other)
+    folder.unlink()
+    again = sweep(make, settings, **choice)
+    np.testing.assert_array_equal(again.logits, whole.logits)
+
+
+@pytest.mark.parametrize(
+    ("size", "num_settings", "num_seeds", "num_devices"),
+    [(s, a, b, d) for d in (1, 2, 4) for a in (1, 3, 5, 8) for b in (1, 2, 5) for s in (1, 4, 7)],
+)
+def test_chunks_spread_evenly_and_are_no_larger_than_asked(
+    size, num_settings, num_seeds, num_devices
+):
+    from jbce.training._sweep_program import _shape
+
+    total = num_settings * num_seeds
+    for wanted in {min(size, total), total}:
+        seeds, settings = _shape(wanted, num_settings, num_seeds, num_devices)
+        if wanted < total:
+            assert seeds * settings <= wanted
+        else:
+            assert seeds >= num_seeds and settings >= num_settings
+        even = seeds % num_devices == 0 or settings % num_devices == 0
+        assert even or seeds * settings <= num_devices
+
+
 def test_memory_is_foreseen(swept):
+    with pytest.raises(MemoryError, match=r"One trial alone needs [\d,]+ bytes, but 100 may"):
+        sweep(make, SETTINGS, chunk=4, memory=100)
     with pytest.raises(MemoryError, match=r"chunk of 8 trials needs [\d,]+ bytes.*chunk=\d+ would"):
         sweep(make, SETTINGS, chunk=8, memory=12_000, **CHOICE)
     with pytest.raises(MemoryError, match=r"One trial alone needs [\d,]+ bytes, but 100 may"):
@@ -319,6 +432,9 @@ def test_memory_is_foreseen(swept):
         ({"settings": [{"a": 1}, {"b": 1}]}, ValueError, r"\['a'\] and \['b'\]"),
         ({"seeds": 0}, ValueError, "`seeds`"),
         ({"seeds": [1, 1]}, ValueError, r"`seeds` .* \[1, 1\]"),
+        ({"seeds": [2**31]}, ValueError, r"32 bits.* \[2147483648\]"),
+        ({"seeds": [1.5]}, TypeError, r"`seeds` .* \[1\.5\]"),
+        ({"settings": {"log_loss.low": [1.0]}}, ValueError, "'log_loss.low'"),
         ({"settings": {"seed": [1]}}, ValueError, "'seed'"),
         ({"settings": {"log_loss": [1.0]}}, ValueError, "'log_loss'"),
         ({"settings": {"learning_rate": 0.1}}, TypeError, "must be a list"),

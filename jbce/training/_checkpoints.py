@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -224,6 +224,22 @@ def digest_of(arrays: Any) -> str:
 
 
 def fingerprint(jaxpr: Any) -> dict[str, str]:
-    """Of JAX's own text of a program, which another version may write otherwise."""
-    text = re.sub(r"\b0x[0-9a-f]+", "", str(jaxpr))
+    """Of JAX's own text of a program, which another version may write otherwise, and its arrays."""
+    text = re.sub(r"\b0x[0-9a-f]+", "", str(jaxpr)) + digest_of(_constants(jaxpr))
     return {"jax": jax.__version__, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _constants(within: Any) -> Iterator[np.ndarray]:
+    """The arrays that programs within a value hold, of which their text has only the names."""
+    if isinstance(within, (list, tuple)):
+        for part in within:
+            yield from _constants(part)
+    elif hasattr(within, "consts") and hasattr(within, "jaxpr"):
+        yield from (np.asarray(numbers_of(jnp.asarray(array))) for array in within.consts)
+        yield from _constants(within.jaxpr)
+    elif hasattr(within, "eqns"):
+        for equation in within.eqns:
+            for operand in equation.invars:
+                if np.ndim(value := getattr(operand, "val", 0)):
+                    yield np.asarray(value)
+            yield from _constants([*equation.params.values()])

@@ -1,6 +1,7 @@
 """Many trainings at once: everything that is a number is batched."""
 
 import itertools
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -43,9 +44,12 @@ def sweep(
 
     `make(rngs, **setting)` says what a setting is. It is called inside the compiled program: a
     setting's floating-point numbers (learning rate, weight decay, initialisation scale, a parameter
-    of the loss) come as traced scalars, and one program trains all their values side by side.
-    Whatever else differs (integers, strings) makes a program of its own: that is for
-    architectures.
+    of the loss) come as traced float32 scalars, and one program trains all their values side by
+    side. Whatever else differs (integers, strings, functions) makes a program of its own: that is
+    for architectures; so does a column of which one value is an integer, as `[0, 0.1]`.
+
+    `make` is called several times and must be pure, as what `jax.jit` compiles: a program is kept,
+    and a later sweep of the same `make` does not see that a global has changed.
 
     Settings of the same seed begin with the same random numbers and see the examples in the same
     order, so that they can be compared in pairs; it also makes the batches common to them, and
@@ -74,7 +78,9 @@ def sweep(
             a core's cache holds. One chunk a core runs at once, or fewer where memory is short.
         memory: in bytes, that the program may use; None: what the device has, or half of what is
             free of the machine's.
-        folder: where finished chunks are kept, so that a sweep that died goes on from them.
+        folder: where finished chunks are kept, so that a sweep that died goes on from them, also
+            with another `chunk`, `memory`, `metrics` or `devices`. What is damaged is trained
+            again; the folder of another sweep is refused.
         devices: over which a chunk is spread; None: the first alone.
         progress: a progress bar if standard error is a terminal.
 
@@ -110,9 +116,7 @@ def sweep(
     """
     check_key(key)
     epochs = at_least_one("epochs", epochs)
-    numbers = [*range(seeds)] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"`seeds` must be at least one, each once, but {seeds} came.")
+    numbers = _seeds(seeds)
     held, judged = as_data("data", data), as_data("validation", validation)
     judges = _default_metrics(judged) if metrics is None else [*metrics]
     rows = _settings(settings, {name_of(metric) for metric in judges})
@@ -154,6 +158,20 @@ def sweep(
     return result_of(rows, numbers, outcomes, judges, judged, runner.rebuild)
 
 
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    wanted = f"`seeds` must be integers of 32 bits, at least one and each once, but {seeds!r} came."
+    try:
+        listed: Iterable[Any] = (
+            seeds if isinstance(seeds, Iterable) else range(operator.index(seeds))
+        )
+        numbers = [operator.index(seed) for seed in listed]
+    except TypeError as error:
+        raise TypeError(wanted) from error
+    if not numbers or len(set(numbers)) < len(numbers) or max(map(abs, numbers)) >= 2**31:
+        raise ValueError(wanted)
+    return numbers
+
+
 def _settings(
     settings: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], judges: set[str]
 ) -> list[Setting]:
@@ -169,9 +187,9 @@ def _settings(
         rows = [dict(row) for row in settings]
     if not rows:
         raise ValueError("`settings` must hold at least one, but there is none.")
-    taken = (_COLUMNS | judges) & rows[0].keys()
-    if taken:
-        raise ValueError(f"A setting cannot be called {sorted(taken)[0]!r}: the tables use it.")
+    for name in rows[0]:
+        if name in _COLUMNS or name.split(".")[0] in judges:
+            raise ValueError(f"A setting cannot be called {name!r}: the tables use it.")
     for row in rows:
         if row.keys() != rows[0].keys():
             raise ValueError(

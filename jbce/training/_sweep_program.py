@@ -4,6 +4,7 @@ import collections
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
@@ -108,7 +109,8 @@ class Runner:
         self.score, self.devices = score, devices
         self.memory = _memory(devices[0]) if memory is None else memory
         # One program of small operations keeps one core busy; programs side by side keep them all.
-        self.cores = _num_cores() if len(devices) == 1 and devices[0].platform == "cpu" else 1
+        self.on_cpu = len(devices) == 1 and devices[0].platform == "cpu"
+        self.cores = _num_cores() if self.on_cpu else 1
         self._check()
 
     def _check(self) -> None:
@@ -122,7 +124,7 @@ class Runner:
     def about(self) -> dict[str, Any]:
         return {
             "make": getattr(self.make, "__qualname__", repr(self.make)),
-            "settings": [{name: repr(value) for name, value in row.items()} for row in self.rows],
+            "settings": [{name: _said(value) for name, value in row.items()} for row in self.rows],
             "seeds": self.seeds,
             "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "data": digest_of(jax.tree.leaves(self.held)),
@@ -154,23 +156,24 @@ class Runner:
         size = num_settings * num_seeds
         if chunk is not None:
             size = min(at_least_one("chunk", chunk), size)
-        elif self.cores > 1:
+        elif self.on_cpu:
             cached = max(1, _CACHED // self._changed_bytes(program))
             size = min(cached, -(-size // self.cores))
             if size < num_settings:
                 size = _evenly(num_settings, size)
         shape = _shape(size, num_settings, num_seeds, len(self.devices))
         while (needed := self.bytes_of(program, shape)) > self.memory:
-            fits = int(math.prod(shape) * self.memory / needed * 0.95)
-            if math.prod(shape) == 1 or fits < 1:
-                raise MemoryError(
-                    f"One trial alone needs {needed:,} bytes, but {self.memory:,} may be used."
-                )
-            smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
+            smaller, less = shape, needed
+            while less > self.memory:
+                fits = int(math.prod(smaller) * self.memory / less * 0.95)
+                if math.prod(smaller) == 1:
+                    raise MemoryError(
+                        f"One trial alone needs {less:,} bytes, but {self.memory:,} may be used."
+                    )
+                fits = max(1, min(fits, num_settings * num_seeds - 1))
+                smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
+                less = self.bytes_of(program, smaller)
             if chunk is not None:
-                while (less := self.bytes_of(program, smaller)) > self.memory and fits > 1:
-                    fits = max(1, int(fits * self.memory / less * 0.95))
-                    smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
                 raise MemoryError(
                     f"A chunk of {chunk} trials needs {needed:,} bytes, but {self.memory:,} may be "
                     f"used: chunk={math.prod(smaller)} would fit."
@@ -220,9 +223,9 @@ class Runner:
         if len(self.devices) > 1:
             whole = _whole(self.devices)
             spread = NamedSharding(whole.mesh, PartitionSpec(_AXIS))
-            over_settings = part.shape[1] % len(self.devices) == 0
+            over_seeds, over_settings = (size % len(self.devices) == 0 for size in part.shape)
             traced = jax.device_put(traced, spread if over_settings else whole)
-            seeds = jax.device_put(seeds, whole if over_settings else spread)
+            seeds = jax.device_put(seeds, spread if over_seeds and not over_settings else whole)
         return (self.key, seeds, traced, *self.data)
 
     def run(self, program: Program, part: Part) -> dict[str, np.ndarray]:
@@ -243,7 +246,8 @@ class Runner:
         """
         if not parts:
             return
-        at_once = min(self.cores, max(1, self.memory // self.bytes_of(program, parts[0].shape)))
+        held = max(1, self.memory // self.bytes_of(program, parts[0].shape))
+        at_once = min(self.cores, len(parts), held)
         config: Any = jax.config
         nans, infs = config.jax_debug_nans, config.jax_debug_infs
 
@@ -296,7 +300,7 @@ def _compiled(plan: _Plan, arguments: tuple[Any, ...]) -> Any:
     shapes = tuple(
         (leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves
     )
-    which = (plan._replace(static=repr(plan.static)), structure, shapes)  # pyright: ignore[reportArgumentType]
+    which = (plan._replace(static=_same(plan.static)), structure, shapes)  # pyright: ignore[reportArgumentType]
     if which not in _PROGRAMS:
         _PROGRAMS[which] = jax.jit(partial(_trained, plan)).lower(*arguments).compile()
         while len(_PROGRAMS) > _MOST_PROGRAMS:
@@ -374,19 +378,66 @@ def _begun(
 def programs(rows: list[Setting]) -> list[Program]:
     """The settings, by what cannot be traced."""
     traced = {name for name in rows[0] if all(isinstance(row[name], float) for row in rows)}
-    groups: dict[str, Program] = {}
+    groups: dict[Any, Program] = {}
     for number, row in enumerate(rows):
         static = {name: value for name, value in row.items() if name not in traced}
-        groups.setdefault(repr(static), Program(static, [])).numbers.append(number)
+        which = (_same(static), None if traced else number)  # without a number to batch, each alone
+        groups.setdefault(which, Program(static, [])).numbers.append(number)
     return [*groups.values()]
 
 
+class _Itself:
+    """A value that can only be told from others by being another."""
+
+    def __init__(self, value: Any):
+        self.value = value  # held, so that no other comes to its address
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _same(value: Any) -> Any:
+    """What is equal, and hashable, where settings are the same: by kind and by every number."""
+    if isinstance(value, dict):
+        return (dict, *((name, _same(part)) for name, part in value.items()))
+    if isinstance(value, (list, tuple)):
+        return (type(value), *map(_same, value))
+    if isinstance(value, (np.ndarray, jax.Array)):
+        return (type(value), digest_of([numbers_of(value)]))
+    try:
+        hash(value)
+    except TypeError:
+        return _Itself(value)
+    return (type(value), value)
+
+
+def _said(value: Any) -> str:
+    """A setting in words that another process says, too, and that tell it from others."""
+    if isinstance(value, (np.ndarray, jax.Array)):
+        return f"array {digest_of([numbers_of(value)])}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 def _shape(size: int, num_settings: int, num_seeds: int, num_devices: int) -> tuple[int, int]:
-    """Seeds and settings of about so many trials: settings first, which share their batches."""
+    """Seeds and settings of about so many trials: settings first, which share their batches.
+
+    One of the two is a multiple of the number of devices, unless there are fewer trials; only where
+    all trials were to fit are there more of them than `size`.
+    """
     settings = min(size, num_settings)
     seeds = max(1, min(size // settings, num_seeds))
     if (seeds * settings) > num_devices > 1 and settings % num_devices and seeds % num_devices:
-        settings = -(-settings // num_devices) * num_devices
+        if size >= num_settings * num_seeds:
+            settings = -(-settings // num_devices) * num_devices
+        elif settings > num_devices:
+            settings = settings // num_devices * num_devices
+        else:
+            settings, seeds = num_devices, max(1, size // num_devices)
     return seeds, settings
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._whole_file import write_whole
+from ._checkpoints import digest_of
 from ._extra import extra
 from ._sweep_program import Part
 from ._sweep_result import Outcome
@@ -51,9 +52,11 @@ class SweepStore:
         for path in sorted(self.folder.glob("trials-*.safetensors")):
             try:
                 found = safetensors.numpy.load(path.read_bytes())
-                settings, seeds = (found.pop(name).tolist() for name in ("settings", "seeds"))
-            except (KeyError, safetensors.SafetensorError):
+                if found.pop("digest").tobytes() != _digest(found):
+                    continue
+            except (KeyError, OSError, safetensors.SafetensorError):
                 continue
+            settings, seeds = (found.pop(name).tolist() for name in ("settings", "seeds"))
             part = Part(settings, seeds, (len(seeds), len(settings)))
             for setting, seed, outcome in part.unpacked(found):
                 outcomes[setting, seed] = outcome
@@ -63,5 +66,13 @@ class SweepStore:
         """Write a chunk, whole or not at all."""
         whole = {name: np.array(array, order="C") for name, array in found.items()}
         whole |= {"settings": np.array(part.settings), "seeds": np.array(part.seeds)}
+        whole["digest"] = np.frombuffer(_digest(whole), np.uint8)
         path = self.folder / f"trials-{part.name}.safetensors"
         write_whole(path, safetensors.numpy.save(whole), overwrite=True)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> bytes:
+    """Of their names and numbers."""
+    names = sorted(arrays)
+    said = np.frombuffer("\n".join(names).encode(), np.uint8)
+    return bytes.fromhex(digest_of([said, *(arrays[name] for name in names)]))
