@@ -234,10 +234,9 @@ def _constants(within: Any) -> Iterator[np.ndarray]:
     if isinstance(within, (list, tuple)):
         for part in within:
             yield from _constants(part)
-    elif hasattr(within, "consts") and hasattr(within, "jaxpr"):
-        yield from (np.asarray(numbers_of(jnp.asarray(array))) for array in within.consts)
-        yield from _constants(within.jaxpr)
-    elif hasattr(within, "eqns"):
+    elif hasattr(within, "eqns"):  # a program, closed or not
+        for array in getattr(within, "consts", ()):
+            yield np.asarray(numbers_of(jnp.asarray(array)))
         for equation in within.eqns:
             for operand in equation.invars:
                 if np.ndim(value := getattr(operand, "val", 0)):
