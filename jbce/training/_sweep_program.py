@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 import os
-import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ._checkpoints import digest_of, fingerprint
+from ._checkpoints import digest_of, fingerprint, without_addresses
 from ._data import Data, at_least_one, check_labels, logits_of_one
 from ._extra import extra
 from ._leaves import like, numbers_of
@@ -162,23 +162,21 @@ class Runner:
             if size < num_settings:
                 size = _evenly(num_settings, size)
         shape = _shape(size, num_settings, num_seeds, len(self.devices))
-        while (needed := self.bytes_of(program, shape)) > self.memory:
-            smaller, less = shape, needed
-            while less > self.memory:
-                fits = int(math.prod(smaller) * self.memory / less * 0.95)
-                if math.prod(smaller) == 1:
-                    raise MemoryError(
-                        f"One trial alone needs {less:,} bytes, but {self.memory:,} may be used."
-                    )
-                fits = max(1, min(fits, num_settings * num_seeds - 1))
-                smaller = _shape(fits, num_settings, num_seeds, len(self.devices))
-                less = self.bytes_of(program, smaller)
-            if chunk is not None:
+        wanted = needed = self.bytes_of(program, shape)
+        while needed > self.memory:
+            fits = int(math.prod(shape) * self.memory / needed * 0.95)
+            if math.prod(shape) == 1:
                 raise MemoryError(
-                    f"A chunk of {chunk} trials needs {needed:,} bytes, but {self.memory:,} may be "
-                    f"used: chunk={math.prod(smaller)} would fit."
+                    f"One trial alone needs {needed:,} bytes, but {self.memory:,} may be used."
                 )
-            shape = smaller
+            fits = max(1, min(fits, num_settings * num_seeds - 1))
+            shape = _shape(fits, num_settings, num_seeds, len(self.devices))
+            needed = self.bytes_of(program, shape)
+        if chunk is not None and wanted > self.memory:
+            raise MemoryError(
+                f"A chunk of {chunk} trials needs {wanted:,} bytes, but {self.memory:,} may be "
+                f"used: chunk={math.prod(shape)} would fit."
+            )
         return [
             Part([*numbers], [*seeds], shape)
             for seeds in _batched(self.seeds, shape[0])
@@ -230,7 +228,8 @@ class Runner:
 
     def run(self, program: Program, part: Part) -> dict[str, np.ndarray]:
         """What the training of a part leaves, [seeds, settings, ..]."""
-        found = self.program(program, part.shape)(*self.arguments(program, part))
+        arguments = self.arguments(program, part)
+        found = _compiled(self.plan(program), arguments)(*arguments)
         kept = (slice(len(part.seeds)), slice(len(part.settings)))
         return {name: np.asarray(array)[kept] for name, array in found.items()}
 
@@ -293,6 +292,7 @@ class _Plan(NamedTuple):
 # By plan and shapes: the programs of the last sweeps, which sweeps of the same `make` use again.
 _PROGRAMS: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 _MOST_PROGRAMS = 32
+_PROGRAMS_LOCK = threading.Lock()
 
 
 def _compiled(plan: _Plan, arguments: tuple[Any, ...]) -> Any:
@@ -301,12 +301,13 @@ def _compiled(plan: _Plan, arguments: tuple[Any, ...]) -> Any:
         (leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves
     )
     which = (plan._replace(static=_same(plan.static)), structure, shapes)  # pyright: ignore[reportArgumentType]
-    if which not in _PROGRAMS:
-        _PROGRAMS[which] = jax.jit(partial(_trained, plan)).lower(*arguments).compile()
-        while len(_PROGRAMS) > _MOST_PROGRAMS:
-            _PROGRAMS.popitem(last=False)
-    _PROGRAMS.move_to_end(which)
-    return _PROGRAMS[which]
+    with _PROGRAMS_LOCK:
+        if which not in _PROGRAMS:
+            _PROGRAMS[which] = jax.jit(partial(_trained, plan)).lower(*arguments).compile()
+            while len(_PROGRAMS) > _MOST_PROGRAMS:
+                _PROGRAMS.popitem(last=False)
+        _PROGRAMS.move_to_end(which)
+        return _PROGRAMS[which]
 
 
 def _made(make: Callable[..., Trial], setting: Setting, rngs: nnx.Rngs) -> Trial:
@@ -418,9 +419,7 @@ def _said(value: Any) -> str:
     """A setting in words that another process says, too, and that tell it from others."""
     if isinstance(value, (np.ndarray, jax.Array)):
         return f"array {digest_of([numbers_of(value)])}"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return without_addresses(repr(value))
 
 
 def _shape(size: int, num_settings: int, num_seeds: int, num_devices: int) -> tuple[int, int]:
