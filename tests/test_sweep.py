@@ -226,10 +226,10 @@ def test_a_trial_that_diverges_disturbs_no_other(swept):
 
 
 def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monkeypatch):
-    from jbce.training import _sweep_program
+    from jbce.training import _sweep_runner
 
     choice: dict[str, Any] = {"chunk": 2, "folder": tmp_path / "sweep"}
-    trained, run, tickets = [], _sweep_program.Runner.run, itertools.count()
+    trained, run, tickets = [], _sweep_runner.Runner.run, itertools.count()
 
     def dies(self, program, part):
         if next(tickets) == 3:
@@ -237,13 +237,13 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
         trained.append(part.name)
         return run(self, program, part)
 
-    monkeypatch.setattr(_sweep_program.Runner, "run", dies)
+    monkeypatch.setattr(_sweep_runner.Runner, "run", dies)
     with pytest.raises(KeyboardInterrupt):
         sweep(make, SETTINGS, **choice)
     (tmp_path / "sweep" / f"trials-{trained[0]}.safetensors").write_bytes(b"torn")
     trained[:] = trained[:1]
     monkeypatch.setattr(
-        _sweep_program.Runner, "run", lambda *a: (trained.append(a[-1].name), run(*a))[1]
+        _sweep_runner.Runner, "run", lambda *a: (trained.append(a[-1].name), run(*a))[1]
     )
     result = sweep(make, SETTINGS, **choice)
     assert len(trained) == 1 + 2 and trained[1] == trained[0]  # the torn one, and the missing one
@@ -265,13 +265,13 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
 
 
 def test_a_sweep_goes_on_in_chunks_of_another_size(swept, tmp_path, monkeypatch):
-    from jbce.training import _sweep_program
+    from jbce.training import _sweep_runner
 
     sweep(make, SETTINGS, chunk=2, folder=tmp_path)
     (tmp_path / "trials-2-3-seeds-0-0.safetensors").unlink()
-    trained, run = [], _sweep_program.Runner.run
+    trained, run = [], _sweep_runner.Runner.run
     monkeypatch.setattr(
-        _sweep_program.Runner, "run", lambda *a: (trained.extend(a[-1].trials), run(*a))[1]
+        _sweep_runner.Runner, "run", lambda *a: (trained.extend(a[-1].trials), run(*a))[1]
     )
     again = sweep(make, SETTINGS, chunk=3, folder=tmp_path)
     assert sorted(trained) == [(0, 0), (1, 0), (2, 0), (3, 0)]  # the chunks 0 to 2, and 3
@@ -280,12 +280,12 @@ def test_a_sweep_goes_on_in_chunks_of_another_size(swept, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("memory", "at_once"), [(8_000, 3), (2_999, 2), (1_999, 1)])
 def test_cores_train_chunks_side_by_side(swept, monkeypatch, memory, at_once):
-    from jbce.training import _sweep_program
+    from jbce.training import _sweep_runner
 
-    monkeypatch.setattr(_sweep_program, "_num_cores", lambda: 3)
-    monkeypatch.setattr(_sweep_program, "_CACHED", 1)
-    monkeypatch.setattr(_sweep_program.Runner, "bytes_of", lambda *_: 1_000)
-    run, tickets = _sweep_program.Runner.run, itertools.count()
+    monkeypatch.setattr(_sweep_runner, "_num_cores", lambda: 3)
+    monkeypatch.setattr(_sweep_runner, "_CACHED", 1)
+    monkeypatch.setattr(_sweep_runner.Runner, "bytes_of", lambda *_: 1_000)
+    run, tickets = _sweep_runner.Runner.run, itertools.count()
     together, running = threading.Barrier(at_once), []
 
     def watched(self, program, part):
@@ -298,7 +298,7 @@ def test_cores_train_chunks_side_by_side(swept, monkeypatch, memory, at_once):
         running.remove(part)
         return found
 
-    monkeypatch.setattr(_sweep_program.Runner, "run", watched)
+    monkeypatch.setattr(_sweep_runner.Runner, "run", watched)
     result = sweep(make, SETTINGS, memory=memory)
     np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
 
@@ -349,7 +349,7 @@ def test_the_folder_of_a_sweep_knows_the_arrays_of_its_program(tmp_path):
 
 
 def test_settings_that_are_functions_or_arrays_are_found_again(tmp_path, monkeypatch):
-    from jbce.training import _sweep_program
+    from jbce.training import _sweep_runner
 
     def chosen(rngs, act, scale, learning_rate):
         model = training.MLP(3, [4], rngs=rngs, activation=act)
@@ -364,7 +364,7 @@ def test_settings_that_are_functions_or_arrays_are_found_again(tmp_path, monkeyp
     ]
     sweep(chosen, rows, folder=tmp_path, seeds=1)
     assert " at 0x" not in (tmp_path / "sweep.json").read_text()
-    monkeypatch.setattr(_sweep_program.Runner, "run", None)  # nothing is left to run
+    monkeypatch.setattr(_sweep_runner.Runner, "run", None)  # nothing is left to run
     assert sweep(chosen, rows, folder=tmp_path, seeds=1).trials.height == 2
 
 
@@ -399,11 +399,11 @@ def test_a_damaged_chunk_is_trained_again(tmp_path):
 def test_chunks_spread_evenly_and_are_no_larger_than_asked(
     size, num_settings, num_seeds, num_devices
 ):
-    from jbce.training._sweep_program import _shape
+    from jbce.training._sweep_parts import shape_of
 
     total = num_settings * num_seeds
     for wanted in {min(size, total), total}:
-        seeds, settings = _shape(wanted, num_settings, num_seeds, num_devices)
+        seeds, settings = shape_of(wanted, num_settings, num_seeds, num_devices)
         if wanted < total:
             assert seeds * settings <= wanted
         else:
@@ -430,6 +430,7 @@ def test_memory_is_foreseen(swept):
         ({"settings": {}}, TypeError, "missing"),
         ({"settings": []}, ValueError, "`settings` must hold"),
         ({"settings": [{"a": 1}, {"b": 1}]}, ValueError, r"\['a'\] and \['b'\]"),
+        ({"settings": {"learning_rate": [0.1, 1e39]}}, ValueError, "within float32, but 1e[+]39"),
         ({"seeds": 0}, ValueError, "`seeds`"),
         ({"seeds": [1, 1]}, ValueError, r"`seeds` .* \[1, 1\]"),
         ({"seeds": [2**31]}, ValueError, r"32 bits.* \[2147483648\]"),

@@ -28,7 +28,9 @@ from sklearn.linear_model import LogisticRegression
 
 from jbce import training
 from jbce.training._data import as_data
-from jbce.training._sweep_program import Part, Runner, programs
+from jbce.training._sweep_parts import Part
+from jbce.training._sweep_runner import Runner
+from jbce.training._sweep_settings import programs
 
 from .._benchmark import Row, interleaved
 

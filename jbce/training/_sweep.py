@@ -14,11 +14,11 @@ from .. import metrics as _metrics
 from ._data import Data, as_data, at_least_one, check_key
 from ._loop import Score
 from ._progress import progress_bar as _progress_bar
-from ._sweep_program import Device, Runner, Setting, Trial, programs
+from ._sweep_program import Trial
 from ._sweep_result import Outcome, SweepResult, name_of, result_of
+from ._sweep_runner import Device, Runner
+from ._sweep_settings import programs, settings_of
 from ._sweep_store import SweepStore
-
-_COLUMNS = {"seed", "epochs", "best_epoch", "diverged", "training_loss"}
 
 
 def sweep(
@@ -89,7 +89,8 @@ def sweep(
 
     Raises:
         TypeError: `make` does not return a `Trial`.
-        ValueError: no settings, or settings of different names; or data as in `fit`.
+        ValueError: no settings, settings of different names, or a float beyond float32; or data
+            as in `fit`.
         MemoryError: a chunk would not fit, with the bytes that it needs and the chunk that would.
         ImportError: a package of the extra is missing.
 
@@ -119,7 +120,7 @@ def sweep(
     numbers = _seeds(seeds)
     held, judged = as_data("data", data), as_data("validation", validation)
     judges = _default_metrics(judged) if metrics is None else [*metrics]
-    rows = _settings(settings, {name_of(metric) for metric in judges})
+    rows = settings_of(settings, {name_of(metric) for metric in judges})
     runner = Runner(
         make,
         rows,
@@ -170,38 +171,6 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     if not numbers or len(set(numbers)) < len(numbers) or max(map(abs, numbers)) >= 2**31:
         raise ValueError(wanted)
     return numbers
-
-
-def _settings(
-    settings: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], judges: set[str]
-) -> list[Setting]:
-    if isinstance(settings, Mapping):
-        for name, values in settings.items():
-            if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
-                raise TypeError(f"`settings` {name!r} must be a list of values, not {values!r}.")
-        rows = [
-            dict(zip(settings, values, strict=True))
-            for values in itertools.product(*(list(column) for column in settings.values()))
-        ]
-    else:
-        rows = [dict(row) for row in settings]
-    if not rows:
-        raise ValueError("`settings` must hold at least one, but there is none.")
-    for name in rows[0]:
-        if name in _COLUMNS or name.split(".")[0] in judges:
-            raise ValueError(f"A setting cannot be called {name!r}: the tables use it.")
-    for row in rows:
-        if row.keys() != rows[0].keys():
-            raise ValueError(
-                f"All settings must have the same names, but {sorted(rows[0])} and {sorted(row)} "
-                "came."
-            )
-    return [{name: _python(value) for name, value in row.items()} for row in rows]
-
-
-def _python(value: Any) -> Any:
-    """A scalar of numpy or jax as Python's."""
-    return value.item() if isinstance(value, (np.generic, jax.Array)) and value.ndim == 0 else value
 
 
 def _default_metrics(judged: Data) -> list[Callable[..., Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from .._whole_file import write_whole
 from ._checkpoints import digest_of
 from ._extra import extra
-from ._sweep_program import Part
+from ._sweep_parts import Part
 from ._sweep_result import Outcome
 
 with extra():
