@@ -8,15 +8,21 @@ Expect:   no effect on training (test log loss, ours less Optax's: +0.005 ± 0.0
           the median, so that pruning draws lots; none of ours. Membership inference does not
           suffer: the ties raise its AUROC from 0.606 to 0.632.
 
-Three places where a confident classifier might feel that its loss has lost its digits, on the
+Four places where a confident classifier might feel that its loss has lost its digits, on the
 digits that scikit-learn carries; a tenth of the training labels are wrong, and are learnt by heart.
 
 Training: the same networks with Optax's loss and with ours, of float32 logits and of logits rounded
 to bfloat16 and float16, paired seed by seed. Ranking: the losses of one and the same network's
 examples, as data pruning, hard-example mining and membership inference by the loss (Carlini et al.,
 Membership inference attacks from first principles, 2022) use them: how many are equal, and how well
-does minus the loss, or the log-odds, tell examples that were learnt from others? Distillation: a
-student learns from what a confident teacher says, as probabilities or as logits.
+does minus the loss, or the log-odds, tell examples that were learnt from others? Influence: the
+gradient gᵢ of each example that was learnt, and what leaving it out would do to the mean loss on
+the test half, ḡᵀ(G + λI)⁻¹gᵢ (Koh and Liang, Understanding black-box predictions via influence
+functions, ICML 2017; G the Gauss-Newton matrix, λ the mean of its eigenvalues, both exact, so that
+only gradients differ), beside the same from float64; and do long gradients point at the labels that
+are wrong (self-influence, Pruthi et al., Estimating training data influence by tracing gradient
+descent, NeurIPS 2020)? Distillation: a student learns from what a confident teacher says, as
+probabilities or as logits.
 
 Intervals are Student's over the seeds; the seeds differ in the network's first weights, the order
 and the split of the examples are the same, so they speak of these examples.
@@ -27,14 +33,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
+import jax.scipy.sparse.linalg
 import numpy as np
 import optax
+import scipy.stats
 import sklearn.datasets
 from flax import nnx
 
 import jbce
-from jbce import metrics, training
+from jbce import curvature, metrics, training
 
 from ._over_seeds import mean_interval
 from ._record import Record
@@ -72,15 +81,18 @@ class Digits(NamedTuple):
     train: np.ndarray
     given: np.ndarray
     """Labels as they are learnt."""
+    wrong: np.ndarray
+    """Which of them are wrong."""
     test: np.ndarray
     test_labels: np.ndarray
 
 
 def run(config: Config, record: Record) -> None:
-    """Training, ranking, distillation."""
+    """Training, ranking, influence, distillation."""
     digits = load(config)
-    logits = train(config, digits, record)
+    logits, models = train(config, digits, record)
     rank(config, digits, logits, record)
+    trace(config, digits, models, record)
     distil(config, digits, logits, record)
 
 
@@ -93,7 +105,7 @@ def load(config: Config) -> Digits:
     half = len(labels) // 2
     wrong = random.uniform(size=half) < config.noise
     given = np.where(wrong, (labels[:half] + random.integers(1, 10, half)) % 10, labels[:half])
-    return Digits(images[:half], given.astype(np.int32), images[half:], labels[half:])
+    return Digits(images[:half], given.astype(np.int32), wrong, images[half:], labels[half:])
 
 
 def loss_of(library: str, dtype: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -112,8 +124,8 @@ def loss_of(library: str, dtype: str, logits: jax.Array, labels: jax.Array) -> j
 # ---- training ------------------------------------------------------------------------------------
 
 
-def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
-    """Both libraries, every dtype; the float32 logits of ours, [seeds, train and test, 10]."""
+def train(config: Config, digits: Digits, record: Record) -> tuple[np.ndarray, list[nnx.Module]]:
+    """Both libraries, every dtype; logits, [seeds, train and test, 10], and models of ours."""
 
     def make(rngs: nnx.Rngs, library: str, dtype: str) -> training.Trial:
         return training.Trial(
@@ -122,7 +134,7 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
             partial(loss_of, library, dtype),
         )
 
-    logits = swept(
+    logits, models = swept(
         config,
         make,
         {"library": LIBRARIES, "dtype": config.dtypes},
@@ -158,7 +170,7 @@ def train(config: Config, digits: Digits, record: Record) -> np.ndarray:
         "exactly 0 at the end. accuracy, log loss: on the other half. Δ: ours less Optax's, mean "
         f"of paired differences with its {config.confidence:.0%} interval.",
     )
-    return logits[OURS, config.dtypes[0]]
+    return logits[OURS, config.dtypes[0]], models[OURS, config.dtypes[0]]
 
 
 def _about(logits: np.ndarray, digits: Digits, loss: Any) -> dict[str, np.ndarray]:
@@ -181,8 +193,8 @@ def swept(
     data: tuple[np.ndarray, np.ndarray],
     test: np.ndarray,
     test_labels: np.ndarray,
-) -> dict[Any, np.ndarray]:
-    """By setting, the logits of all examples, learnt ones first: [seeds, examples, 10]."""
+) -> tuple[dict[Any, np.ndarray], dict[Any, list[nnx.Module]]]:
+    """By setting, logits of all examples, learnt ones first, [seeds, examples, 10], and models."""
     every = np.concatenate([data[0], test]), np.concatenate([data[1], test_labels])
     result = training.sweep(
         make,
@@ -197,11 +209,11 @@ def swept(
         progress=False,
     )
     columns = [result.trials[name].to_list() for name in settings]
-    keys = [*zip(*columns, strict=True)]
-    return {
-        key: np.stack([result.logits[i] for i, other in enumerate(keys) if other == key])
-        for key in dict.fromkeys(keys)
-    }
+    trials: dict[Any, list[int]] = {}
+    for number, key in enumerate(zip(*columns, strict=True)):
+        trials.setdefault(key, []).append(number)
+    logits = {key: np.stack([result.logits[i] for i in of]) for key, of in trials.items()}
+    return logits, {key: [result.models(i) for i in of] for key, of in trials.items()}
 
 
 def _nothing(logits: jax.Array, labels: jax.Array, *, weights: Any = 1.0, where: Any = True) -> Any:
@@ -265,6 +277,113 @@ def rank(config: Config, digits: Digits, logits: np.ndarray, record: Record) -> 
     )
 
 
+# ---- influence -----------------------------------------------------------------------------------
+
+TRUTH = (OURS, "float64")
+
+
+def trace(config: Config, digits: Digits, models: list[nnx.Module], record: Record) -> None:
+    """Gradients of examples, and their influence, beside those of float64."""
+    kinds = [(library, dtype) for library in LIBRARIES for dtype in config.dtypes]
+    found: dict[Any, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    inputs = (digits.train, digits.given, digits.test, digits.test_labels)
+    for model in models:
+        graphdef, params = nnx.split(model)
+        with jax.enable_x64(True):
+            doubled = jax.tree.map(_double, (params, inputs))
+            truth = np.asarray(_gradients(graphdef, TRUTH, *doubled[:1], *doubled[1][:2]))
+            leaving = np.asarray(_leaving(graphdef, *doubled))
+        for kind in kinds:
+            gradients = np.asarray(_gradients(graphdef, kind, params, *inputs[:2]), np.float64)
+            found[kind].append(_beside(gradients, truth, leaving, digits.wrong))
+    by_kind = {
+        kind: {name: np.array([one[name] for one in ones]) for name in ones[0]}
+        for kind, ones in found.items()
+    }
+    rows = []
+    for kind, measures in by_kind.items():
+        for measure, values in measures.items():
+            key = f"influence.{'.'.join(kind)}.{measure.replace(' ', '_')}"
+            record.metric(key, values.mean(), "1")
+        error, *others = (values.mean() for values in measures.values())
+        rows.append((", ".join(kind), f"{error:.1e}", *(f"{value:.4f}" for value in others)))
+        if kind[1] == "bfloat16":
+            ranks = mean_interval(measures["rank of influence"], config.confidence)
+            record.headline(f"influence, rank correlation with float64: {', '.join(kind)}", *ranks)
+    record.table(
+        "The same networks' gradients, example by example, beside those of float64",
+        ("loss of", "error", "rank of |g|", "rank of influence", "wrong labels"),
+        rows,
+        note="error: |g − g₆₄|/|g₆₄|, median over the examples. rank: Spearman's correlation with "
+        "the values of float64. wrong labels: AUROC of telling by |g| which labels are wrong.",
+    )
+
+
+def _beside(
+    gradients: np.ndarray, truth: np.ndarray, leaving: np.ndarray, wrong: np.ndarray
+) -> dict[str, float]:
+    def lengths(rows: np.ndarray) -> np.ndarray:  # whose squares would underflow
+        largest = np.abs(rows).max()
+        return np.linalg.norm(rows / largest, axis=1) * largest
+
+    def rank(a: np.ndarray, b: np.ndarray) -> float:
+        return float(scipy.stats.spearmanr(a, b).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+
+    lengths_here, lengths_there = lengths(gradients), lengths(truth)
+    scores = scipy.stats.rankdata(lengths_here).astype(np.float32)
+    return {
+        "error": float(np.median(lengths(gradients - truth) / lengths_there)),
+        "rank of length": rank(lengths_here, lengths_there),
+        "rank of influence": rank(gradients @ leaving, truth @ leaving),
+        "wrong labels": float(metrics.roc_auc(jnp.asarray(scores), jnp.asarray(wrong))),
+    }
+
+
+def _double(leaf: Any) -> jax.Array:
+    return jnp.asarray(leaf, jnp.float64 if jnp.issubdtype(leaf.dtype, jnp.floating) else None)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _gradients(
+    graphdef: Any, kind: tuple[str, str], params: Any, images: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """`[examples, parameters]`."""
+    flat, unflatten = jax.flatten_util.ravel_pytree(params)
+
+    def loss(weights: jax.Array, image: jax.Array, label: jax.Array) -> jax.Array:
+        logits = nnx.merge(graphdef, unflatten(weights))(image)
+        return loss_of(*kind, logits, label)
+
+    return jax.vmap(jax.grad(loss), (None, 0, 0))(flat, images, labels)
+
+
+@partial(jax.jit, static_argnums=0)
+def _leaving(graphdef: Any, params: Any, inputs: Any) -> jax.Array:
+    """(G + λI)⁻¹ḡ, whose product with an example's gradient is n times its influence."""
+    train, _, test, test_labels = inputs
+    flat, unflatten = jax.flatten_util.ravel_pytree(params)
+
+    def logits_of(images: jax.Array, weights: jax.Array) -> jax.Array:
+        return nnx.merge(graphdef, unflatten(weights))(images)
+
+    def product(vector: jax.Array) -> jax.Array:
+        along = partial(logits_of, train)
+        whole = curvature.gauss_newton_product(
+            along, flat, vector, curvature.softmax_hessian_product
+        )
+        return whole / len(train)
+
+    def of_test(weights: jax.Array) -> jax.Array:
+        return jnp.mean(loss_of(*TRUTH, logits_of(test, weights), test_labels))
+
+    probes = jax.random.rademacher(jax.random.key(0), (32, flat.size), flat.dtype)
+    mean_eigenvalue = jnp.mean(jax.lax.map(lambda v: v @ product(v), probes)) / flat.size
+    solution, _ = jax.scipy.sparse.linalg.cg(
+        lambda v: product(v) + mean_eigenvalue * v, jax.grad(of_test)(flat), tol=1e-6, maxiter=2_000
+    )
+    return solution
+
+
 # ---- distillation --------------------------------------------------------------------------------
 
 
@@ -289,7 +408,7 @@ def distil(config: Config, digits: Digits, logits: np.ndarray, record: Record) -
             partial(losses[library], temperature=float(temperature)),
         )
 
-    students = swept(
+    students, _ = swept(
         config,
         make,
         {"library": LIBRARIES, "temperature": config.temperatures},

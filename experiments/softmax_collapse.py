@@ -30,6 +30,8 @@ loss and in nothing else (same first weights, same examples, same optimiser, see
     zero-sum              Optax's loss in float32, and each row of its gradient less its mean
     logarithm             the logarithm of the mean exact loss: the same direction of descent as
                           exact, but a gradient that does not fade as the loss does
+    float32, decay; exact, decay; logarithm, decay
+                          the same with AdamW's decoupled weight decay, in `figure2_40` only
 
 `drift` is figure 1 of Liu et al. and `ladder` figure 2 of Prieto et al. at sizes that a laptop can
 repeat for 20 seeds; `figure2_40`, `figure2_60` and `figure2_70` are of the published size, half an
@@ -92,6 +94,8 @@ class Arm(NamedTuple):
     objective: Callable[[jax.Array], jax.Array] = jnp.mean
     dtype: Any = jnp.float32
     """In which a softmax of the logits collapses, or would."""
+    weight_decay: float = 0.0
+    """Decoupled, as AdamW's: the share of a weight that a step takes is this times its rate."""
 
 
 def _ordinary(dtype: Any, logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -120,7 +124,7 @@ def _scaled(losses: jax.Array) -> jax.Array:
     return SCALE * jnp.mean(losses)
 
 
-ARMS = {
+_PLAIN = {
     "float16": Arm(partial(_ordinary, jnp.float16), dtype=jnp.float16),
     "bfloat16": Arm(partial(_ordinary, jnp.bfloat16), dtype=jnp.bfloat16),
     FLOAT32: Arm(partial(_ordinary, jnp.float32)),
@@ -132,6 +136,10 @@ ARMS = {
     "exact × 2^55": Arm(partial(_exact, jnp.float32), _scaled),
     LOGARITHM: Arm(logdomain.softmax_cross_entropy_with_integer_labels, logdomain.mean),
 }
+_DECAYED = {
+    f"{arm}, decay": _PLAIN[arm]._replace(weight_decay=1.0) for arm in (FLOAT32, EXACT, LOGARITHM)
+}
+ARMS = _PLAIN | _DECAYED
 _PUBLISHED = ("float16", FLOAT32, "float64", EXACT, "exact × 2^55", LOGARITHM)
 RECIPES = {
     "drift": Recipe(
@@ -143,8 +151,8 @@ RECIPES = {
         (FLOAT32, "float64", "zero-sum", EXACT),
         ("cosine", "mean_feature"),
     ),
-    "ladder": Recipe(47, 128, 0.8, 5e-4, 8_000, tuple(ARMS)),
-    "figure2_40": Recipe(113, 200, 0.4, 5e-4, 20_000, _PUBLISHED),
+    "ladder": Recipe(47, 128, 0.8, 5e-4, 8_000, tuple(_PLAIN)),
+    "figure2_40": Recipe(113, 200, 0.4, 5e-4, 20_000, (*_PUBLISHED, *_DECAYED)),
     "figure2_60": Recipe(113, 200, 0.6, 5e-4, 20_000, _PUBLISHED),
     "figure2_70": Recipe(113, 200, 0.7, 5e-4, 20_000, _PUBLISHED),
 }
@@ -235,7 +243,10 @@ def labels_of(pairs: jax.Array, modulus: int) -> jax.Array:
 
 def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.Array]:
     """What is measured before training and after each `every` steps, `[times]` each."""
-    optimizer = optax.adam(recipe.learning_rate, b1=0.9, b2=0.99, eps=1e-25)
+    betas = {"b1": 0.9, "b2": 0.99, "eps": 1e-25}
+    optimizer = optax.adam(recipe.learning_rate, **betas)
+    if arm.weight_decay:
+        optimizer = optax.adamw(recipe.learning_rate, **betas, weight_decay=arm.weight_decay)
     train, test = jnp.asarray(task.train), jnp.asarray(task.test)
     labels = labels_of(train, recipe.modulus)
 
@@ -245,7 +256,7 @@ def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.A
 
     def step(state: Any, _: None) -> tuple[Any, None]:
         weights, moments = state
-        updates, moments = optimizer.update(jax.grad(objective)(weights), moments)
+        updates, moments = optimizer.update(jax.grad(objective)(weights), moments, weights)
         return (optax.apply_updates(weights, updates), moments), None
 
     def some_steps(state: Any, _: None) -> tuple[Any, dict[str, jax.Array]]:

@@ -785,3 +785,49 @@ def test_logistic_regression_reaches_the_optimum_of_scikit_learn():
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+# --------------------------------------------------------------------------- influence of examples
+
+
+@pytest.mark.jax_defaults
+def test_influence_solves_its_equation_and_foretells_what_leaving_out_does():
+    """A linear model: its Gauss-Newton matrix is its Hessian, which is small enough to be whole."""
+    import jax
+    import jax.flatten_util
+    from flax import nnx
+
+    import jbce
+    from experiments.confident_and_low_precision import TRUTH, _gradients, _leaving
+    from jbce import training
+
+    with jax.enable_x64(True):
+        random = np.random.default_rng(0)
+        labels = random.integers(0, 3, 30).astype(np.int32)
+        images = jnp.asarray(random.normal(size=(30, 2)) + np.eye(3)[labels, :2])
+        graphdef, params = nnx.split(training.MLP(2, [], 3, rngs=nnx.Rngs(0)))
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+        flat, unflatten = jax.flatten_util.ravel_pytree(params)
+
+        def mean_loss(weights, examples):
+            logits = nnx.merge(graphdef, unflatten(weights))(images[examples])
+            losses = jbce.softmax_cross_entropy_with_integer_labels(logits, labels[examples])
+            return jnp.mean(losses)
+
+        learnt, test = np.arange(20), np.arange(20, 30)
+        inputs = images[learnt], labels[learnt], images[test], labels[test]
+        solution = np.asarray(_leaving(graphdef, params, inputs))
+        hessian = np.asarray(jax.hessian(mean_loss)(flat, learnt))
+        wanted = np.asarray(jax.grad(mean_loss)(flat, test))
+        rest = wanted - hessian @ solution
+        damping = rest @ solution / (solution @ solution)
+        np.testing.assert_allclose(rest, damping * solution, atol=1e-5 * np.abs(wanted).max())
+        assert 0.7 < damping / (np.trace(hessian) / flat.size) < 1.4
+        # one step of Newton from where all are learnt to where one is left out
+        gradients = np.asarray(_gradients(graphdef, TRUTH, params, *inputs[:2]))
+        damped = hessian + damping * np.eye(flat.size)
+        for left in (0, 7):
+            weight = 1e-6
+            moved = flat + weight * np.linalg.solve(damped, gradients[left])
+            change = mean_loss(moved, test) - mean_loss(flat, test)
+            assert gradients[left] @ solution == pytest.approx(float(change) / weight, rel=1e-4)
