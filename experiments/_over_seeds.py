@@ -31,8 +31,7 @@ def compare_over_seeds(
 ) -> metrics.Comparison:
     """Means over the seeds, and their differences, paired by example and by seed.
 
-    The intervals know both that other examples and that other seeds would have given other numbers:
-    the variance of a mean over both is at most the sum of what either would give.
+    The intervals know both that other examples and that other seeds would have given other numbers.
 
     Args:
         metric: of `jbce.metrics`.
@@ -42,21 +41,7 @@ def compare_over_seeds(
         confidence: of the intervals.
     """
     values, influences = judged(metric, logits, labels)
-    return of_judged(values, influences, baseline=baseline, confidence=confidence)
-
-
-def of_judged(
-    values: np.ndarray, influences: np.ndarray, *, baseline: Any = 0, confidence: float = 0.95
-) -> metrics.Comparison:
-    """The comparison of what is judged: values `[models, seeds]`, influences `[.., examples]`."""
-    num_seeds, num_examples = values.shape[1], influences.shape[-1]
-    covariance = influences @ influences.T * (num_examples / max(num_examples - 1, 1))
-    if num_seeds > 1:
-        deviations = values - values.mean(axis=1, keepdims=True)
-        covariance = covariance + deviations @ deviations.T / (num_seeds * (num_seeds - 1))
-    return metrics.compare_estimates(
-        values.mean(axis=1), covariance, baseline=baseline, confidence=confidence
-    )
+    return metrics.compare_over_seeds(values, influences, baseline=baseline, confidence=confidence)
 
 
 def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndarray) -> Judged:

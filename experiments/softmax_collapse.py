@@ -10,17 +10,19 @@ Expect:   at the end of `ladder` a median test accuracy of 0.15 with float32, 0.
           and not with exact arithmetic (−0.18).
 
 A small network learns to add modulo a prime number from a part of all pairs, by full-batch Adam
-without weight decay. Long after it knows its part by heart it may begin to be right about the rest
-(it "groks"). Prieto, Barsbey, Mediano and Birdal (Grokking at the edge of numerical stability, ICLR
-2025, arXiv 2501.04697) found that softmax cross-entropy stops that: past a margin of 16.6 nats the
-others vanish beside the label's 1 in float32, the loss of a confident example is exactly 0 and so
-is the gradient at its label. Their figure 2 has the loss in float16, float32 and float64: the more
-digits, the later the collapse and the better the end. Liu, Cao, Li and Zhou (Grokking or
-glitching?, arXiv 2605.06152) found what the others' gradients do then: they do not sum to zero, so
-the output weights drift together against the mean of the features (figure 1).
+without weight decay (but for three arms). Long after it knows its part by heart it may begin to be
+right about the rest (it "groks"). Prieto, Barsbey, Mediano and Birdal (Grokking at the edge of
+numerical stability, ICLR 2025, arXiv 2501.04697) found that softmax cross-entropy stops that: past
+a margin of 16.6 nats the others vanish beside the label's 1 in float32, the loss of a confident
+example is exactly 0 and so is the gradient at its label. Their figure 2 has the loss in float16,
+float32 and float64: the more digits, the later the collapse and the better the end. Liu, Cao, Li
+and Zhou (Grokking or glitching?, arXiv 2605.06152) found what the others' gradients do then: they
+do not sum to zero, so the output weights drift together against the mean of the features (figure
+1).
 
 What both lack is the control: the same softmax with exact arithmetic. The arms here differ in the
-loss and in nothing else (same first weights, same examples, same optimiser, seed by seed):
+loss, or in weight decay, and in nothing else (same first weights, same examples, same optimiser,
+seed by seed):
 
     float16 ... float64   Optax's loss of logits rounded to that dtype
     exact                 jbce's loss of float32 logits; exact, bfloat16: of rounded ones
@@ -38,6 +40,7 @@ repeat for 20 seeds; `figure2_40`, `figure2_60` and `figure2_70` are of the publ
 hour a run on a core. `--curves FOLDER` keeps each finished run and does not run it again.
 """
 
+import io
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -56,6 +59,7 @@ from rich.progress import track
 
 import jbce
 from jbce import logdomain
+from jbce._whole_file import write_whole
 
 from ._drawing import label, legend, new_rows, style_of
 from ._over_seeds import mean_interval
@@ -191,8 +195,19 @@ def run(config: Config, record: Record) -> None:
     """Every recipe, every loss, every seed."""
     for name in config.recipes:
         recipe = RECIPES[name]
+        num_steps = config.num_steps or recipe.num_steps
+        if unknown := set(config.arms) - set(recipe.arms):
+            raise ValueError(
+                f"`arms` of {name} are {', '.join(map(repr, recipe.arms))}, but "
+                f"{', '.join(map(repr, sorted(unknown)))} came."
+            )
+        if num_steps % config.every:
+            raise ValueError(
+                f"`num_steps` must be a multiple of `every`, but {num_steps} and {config.every} "
+                "came."
+            )
         recipe = recipe._replace(
-            num_steps=config.num_steps or recipe.num_steps,
+            num_steps=num_steps,
             modulus=config.modulus or recipe.modulus,
             arms=tuple(arm for arm in recipe.arms if not config.arms or arm in config.arms),
         )
@@ -243,10 +258,11 @@ def labels_of(pairs: jax.Array, modulus: int) -> jax.Array:
 
 def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.Array]:
     """What is measured before training and after each `every` steps, `[times]` each."""
-    betas = {"b1": 0.9, "b2": 0.99, "eps": 1e-25}
-    optimizer = optax.adam(recipe.learning_rate, **betas)
-    if arm.weight_decay:
-        optimizer = optax.adamw(recipe.learning_rate, **betas, weight_decay=arm.weight_decay)
+    optimizer = optax.chain(
+        optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-25),
+        optax.add_decayed_weights(arm.weight_decay) if arm.weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(recipe.learning_rate),
+    )
     train, test = jnp.asarray(task.train), jnp.asarray(task.test)
     labels = labels_of(train, recipe.modulus)
 
@@ -321,8 +337,7 @@ def _rows(
     strict = {"xla_allow_excess_precision": False}
     compiled = jax.jit(partial(trained, recipe, ARMS[arm], config.every), compiler_options=strict)
     for seed in seeds:
-        of = f"{name}-{recipe.modulus}-{recipe.num_steps}-{config.every}-{arm}-{seed}"
-        path = Path(config.curves) / (of.replace(" ", "").replace("×", "x") + ".npz")
+        path = Path(config.curves) / _file_of(name, recipe, arm, config.every, seed)
         if config.curves and path.is_file():
             with np.load(path, allow_pickle=False) as kept:
                 yield {measure: kept[measure] for measure in MEASURES}
@@ -331,9 +346,18 @@ def _rows(
             found = jax.tree.map(np.asarray, compiled(task_of(recipe, seed)))
         if config.curves:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                np.savez(file, **found)
+            contents = io.BytesIO()
+            np.savez(contents, **found)
+            write_whole(path, contents.getvalue(), overwrite=False)
         yield found
+
+
+def _file_of(name: str, recipe: Recipe, arm: str, every: int, seed: int) -> str:
+    """Of a finished run, by all that it depends on."""
+    numbers = (recipe.modulus, recipe.width, recipe.train_share, recipe.learning_rate)
+    parts = (name, *numbers, ARMS[arm].weight_decay, recipe.num_steps, every, arm, seed)
+    text = "-".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+    return text.replace(" ", "").replace("×", "x") + ".npz"
 
 
 # ---- the report ----------------------------------------------------------------------------------

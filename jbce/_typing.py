@@ -18,7 +18,7 @@ from jaxtyping import Real as Real
 Axis = int | Sequence[int]
 
 
-def describe(array: Array | jax.ShapeDtypeStruct) -> str:
+def describe(array: Array | np.ndarray | jax.ShapeDtypeStruct) -> str:
     """Shape and dtype in one word, as jaxprs write them: `float32[3,4]`."""
     return f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
 

@@ -8,13 +8,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Threads of OpenMP (scikit-learn's, BLAS's) spin while they wait for each other: beside another
 # test process that has the cores, boosting a small table takes 190 s instead of 4.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-if "XLA_FLAGS" not in os.environ and importlib.metadata.version("jaxlib").startswith("0.10."):
-    # With the code generator that XLA had before, and without threads of its own, the ten thousand
-    # small programs of these tests compile in 60 % of the time. Tests marked `ulps`, whose bounds
-    # depend on every instruction, run with the one of users too: tests/test_code_generator.py.
-    os.environ["XLA_FLAGS"] = (
-        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    )
+if "XLA_FLAGS" not in os.environ:
+    # Without LLVM's optimisations the ten thousand small programs of these tests, of which most run
+    # once, compile in a third of the time (where random weights are drawn, in a tenth: LLVM unrolls
+    # loops over few elements). Tests marked `ulps`, whose bounds depend on every instruction, run
+    # as users' programs do, too: tests/test_code_generator.py.
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):
+        # Nor with the newer code generator, and without threads of its own.
+        os.environ["XLA_FLAGS"] += (
+            " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        )
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # The test processes, which inherit this, compile each program once between them.
     _cache = tempfile.mkdtemp(prefix="jbce-compiled-")

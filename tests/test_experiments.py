@@ -787,6 +787,41 @@ def test_logistic_regression_reaches_the_optimum_of_scikit_learn():
     )
 
 
+# ---------------------------------------------------------------------------- runs that are resumed
+
+
+@pytest.mark.jax_defaults
+def test_finished_runs_are_kept_by_all_that_they_depend_on(tmp_path):
+    from experiments import softmax_collapse as collapse
+
+    recipe = collapse.RECIPES["drift"]._replace(modulus=3, width=4, num_steps=2)
+    config = collapse.Config(num_seeds=1, every=1, curves=str(tmp_path / "kept"))
+    first = collapse.curves_of("drift", recipe, "exact", config)
+    again = collapse.curves_of("drift", recipe, "exact", config)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    for measure, values in first.items():
+        np.testing.assert_array_equal(again[measure], values)
+    faster = recipe._replace(learning_rate=1.0)
+    assert (
+        collapse.curves_of("drift", faster, "exact", config)["log_loss"] != first["log_loss"]
+    ).any()
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"arms": ("exakt",)}, "`arms` of drift are 'float32', .*, but 'exakt' came"),
+        ({"num_steps": 5, "every": 2}, "multiple of `every`, but 5 and 2 came"),
+    ],
+)
+def test_a_setting_that_no_recipe_has_is_refused(setting, says):
+    from experiments import softmax_collapse as collapse
+
+    with pytest.raises(ValueError, match=says):
+        collapse.run(collapse.Config(recipes=("drift",), **setting), _record.Record())
+
+
 # --------------------------------------------------------------------------- influence of examples
 
 

@@ -13,6 +13,7 @@ import optax
 import polars
 import pytest
 import safetensors.numpy
+import scipy.stats
 from flax import nnx
 
 import jbce
@@ -120,13 +121,100 @@ def test_the_interval_of_a_difference_is_of_examples_and_seeds(swept):
     losses = np.logaddexp(0, -np.where(JUDGED[1] == 1, logits, -logits))
     order = np.argsort(losses.mean((1, 2)))
     differences = losses[order[-1]] - losses[order[0]]  # [seeds, examples]
-    variance = differences.mean(0).var(ddof=1) / 30 + differences.mean(1).var(ddof=1) / 2
+    variances = np.array(
+        [differences.mean(0).var(ddof=1) / 30, differences.mean(1).var(ddof=1) / 2]
+    )
     row = swept.settings.to_dicts()[-1]
     reach = (row["log_loss.high"] - row["log_loss.low"]) / 2
-    from scipy.stats import norm
+    quantiles = scipy.stats.t.ppf(1 - 0.05 / (2 * 6), [29, 1])  # six pairs of settings
+    np.testing.assert_allclose(reach, np.sqrt(variances @ quantiles**2), rtol=1e-4)
 
-    quantile = norm.ppf(1 - 0.05 / (2 * 6))  # six pairs of settings
-    np.testing.assert_allclose(reach, quantile * np.sqrt(variance), rtol=1e-4)
+
+class Keeping(nnx.Module):
+    """Whose rest holds the streams that it was made with, and a 16-bit number."""
+
+    def __init__(self, rngs):
+        self.rngs = rngs
+        self.dense = nnx.Linear(3, 1, rngs=rngs)
+        self.bend = nnx.Param(jnp.full([3], 0.5, jnp.bfloat16))
+        self.shift = nnx.BatchStat(jnp.asarray(0.25))
+
+    def __call__(self, features):
+        bent = features + self.bend[...].astype(jnp.float32)
+        return self.dense(bent)[..., 0] + self.shift[...]
+
+
+def test_a_model_that_keeps_streams_and_16_bits_comes_back_from_a_folder(tmp_path):
+    def kept(rngs, learning_rate):
+        return training.Trial(Keeping(rngs), optax.sgd(learning_rate))
+
+    choice: dict[str, Any] = {"folder": tmp_path, "seeds": 1}
+    first = sweep(kept, {"learning_rate": [0.1, 0.3]}, **choice)
+    from jbce.training import _sweep_runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sweep_runner.Runner, "run", None)  # nothing is left to run
+        again = sweep(kept, {"learning_rate": [0.1, 0.3]}, **choice)
+    for result, number in ((first, 1), (again, 0), (again, 1)):
+        model = result.models(number)
+        assert model.bend[...].dtype == jnp.bfloat16
+        logits = model(jnp.asarray(JUDGED[0]))
+        np.testing.assert_allclose(logits, result.logits[number], rtol=1e-4, atol=1e-5)
+
+
+def test_another_model_than_was_trained_is_refused():
+    width = [4]
+
+    def changing(rngs, learning_rate):
+        return training.Trial(training.MLP(3, width, rngs=rngs), optax.sgd(learning_rate))
+
+    result = sweep(changing, {"learning_rate": [0.1]}, seeds=1)
+    width[0] = 5
+    with pytest.raises(
+        ValueError, match=r"`make` makes another model .*float32\[5\].*float32\[4\]"
+    ):
+        result.models(0)
+
+
+def test_what_wraps_a_metric_changes_neither_its_name_nor_what_is_best():
+    result = sweep(make, SETTINGS, metrics=[functools.partial(jax.jit(metrics.accuracy))], seeds=1)
+    assert result.settings["accuracy"].is_sorted(descending=True)
+
+
+def test_without_patience_nothing_judges_between_epochs():
+    """Labels that a score of one's own reads are refused only where another would judge."""
+
+    def score(logits, labels, *, weights, where=True):
+        del labels, weights
+        return jnp.mean(logits, where=where)
+
+    def ignoring(rngs, learning_rate):
+        loss = functools.partial(jbce.softmax_cross_entropy_with_integer_labels, ignore=-100)
+        return training.Trial(training.MLP(3, [], 3, rngs=rngs), optax.sgd(learning_rate), loss)
+
+    features, labels = examples(0, 30, 3)
+    labels[::7] = -100
+    own: dict[str, Any] = {"data": (features, labels), "validation": (features, labels)}
+    own |= {"metrics": [score], "seeds": 1}
+    plain = sweep(ignoring, {"learning_rate": [0.1]}, **own)
+    assert np.isfinite(plain.logits).all()
+    sweep(ignoring, {"learning_rate": [0.1]}, patience=1, score=score, **own)
+    for judged_by_default in ({"patience": 1}, {"metrics": None}):
+        with pytest.raises(ValueError, match="validation labels"):
+            sweep(ignoring, {"learning_rate": [0.1]}, **own | judged_by_default)
+
+
+def test_a_score_that_is_never_finite_leaves_the_last_model():
+    settings = {"learning_rate": [0.1], "gamma": [0.0]}
+
+    def never(logits, labels, *, weights):
+        del logits, labels, weights
+        return jnp.asarray(jnp.nan)
+
+    found = sweep(make, settings, patience=3, score=never, seeds=1)
+    plain = sweep(make, settings, seeds=1)
+    np.testing.assert_allclose(found.logits, plain.logits, rtol=1e-5, atol=1e-6)
+    assert found.trials["best_epoch"].to_list() == found.trials["epochs"].to_list() == [3]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5])
@@ -388,8 +476,9 @@ def test_a_damaged_chunk_is_trained_again(tmp_path):
     arrays = safetensors.numpy.load(other.read_bytes())
     safetensors.numpy.save_file({"settings": arrays["settings"]}, other)
     folder.unlink()
-    again = sweep(make, settings, **choice)
-    np.testing.assert_array_equal(again.logits, whole.logits)
+    folder.mkdir()
+    again = sweep(make, settings, **choice | {"chunk": 3})
+    np.testing.assert_allclose(again.logits, whole.logits, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -438,6 +527,7 @@ def test_memory_is_foreseen(swept):
         ({"settings": {"log_loss.low": [1.0]}}, ValueError, "'log_loss.low'"),
         ({"settings": {"seed": [1]}}, ValueError, "'seed'"),
         ({"settings": {"log_loss": [1.0]}}, ValueError, "'log_loss'"),
+        ({"metrics": [metrics.log_loss] * 2}, ValueError, r"\['log_loss', 'log_loss'\]"),
         ({"settings": {"learning_rate": 0.1}}, TypeError, "must be a list"),
         ({"key": 1}, TypeError, "`key` must be a key"),
         ({"epochs": 0}, ValueError, "`epochs`"),

@@ -379,6 +379,26 @@ def test_parts_of_a_batch_are_the_batch(key, accumulate):
     np.testing.assert_allclose(parts.history.loss, whole.history.loss, rtol=1e-5)
 
 
+class OfLogarithms(nnx.Module):
+    """Which has no derivative at features of 0."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(3, 1, rngs=rngs)
+        self.power = nnx.Param(jnp.ones([]))
+
+    def __call__(self, features):
+        return self.dense(jnp.log(features) * jnp.sqrt(features * self.power[...]))[..., 0]
+
+
+def test_parts_that_are_filled_up_hold_nothing_new(key):
+    """Parts of 2 of a batch of 3 need one more example, which is not one of zeros."""
+    features = 1 + jax.random.uniform(key, [12, 3])
+    labels = jnp.arange(12) % 2
+    whole = fit(OfLogarithms(nnx.Rngs(0)), features, labels, batch_size=3)
+    parts = fit(OfLogarithms(nnx.Rngs(0)), features, labels, batch_size=3, accumulate=2)
+    chex.assert_trees_all_close(params_of(parts.model), params_of(whole.model), rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("kind", ["logistic", "MLP", "CNN"])
 def test_models_compute_in_16_bits_and_keep_32(key, kind, dtype):
@@ -679,6 +699,22 @@ def test_a_saved_model_gives_the_same_logits(name, tmp_path, key):
         training.save_model(path, model)
     training.save_model(path, model, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_parameters_of_16_and_8_bits_are_saved_to_the_bit(tmp_path):
+    def narrow(dtype):
+        model = nnx.Linear(4, 3, rngs=nnx.Rngs(1))
+        nnx.update(model, jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(model)))
+        return model
+
+    path = tmp_path / "model.safetensors"
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.float8_e4m3fn):
+        training.save_model(path, narrow(dtype), overwrite=True)
+        again = training.load_model(path, narrow(dtype))
+        chex.assert_trees_all_equal(nnx.state(again), nnx.state(narrow(dtype)))
+        assert again.kernel[...].dtype == dtype
+    with pytest.raises(ValueError, match="bias is float8_e4m3fn"):
+        training.load_model(path, narrow(jnp.float32))
 
 
 def test_a_file_that_is_not_the_model_is_refused(tmp_path):

@@ -28,6 +28,7 @@ from ._class_wise import recall as recall
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._compare import compare_estimates as compare_estimates
+from ._compare import compare_over_seeds as compare_over_seeds
 from ._confusion import balanced_accuracy as balanced_accuracy
 from ._confusion import confusion_matrix as confusion_matrix
 from ._confusion import matthews_correlation as matthews_correlation

@@ -57,7 +57,9 @@ def as_data(name: str, data: Any) -> Data:
         raise ValueError(
             f"There must be examples to fit, but `{prefix}features` are {describe(leaves[0])}."
         )
-    weights = jnp.ones(labels.shape[:1]) if weights is None else as_real("weights", weights)
+    weights = (
+        jnp.ones(labels.shape[:1]) if weights is None else as_real(f"{prefix}weights", weights)
+    )
     if weights.shape != labels.shape[:1]:
         raise ValueError(
             f"`{prefix}weights` must have one entry per example, "

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def is_key(leaf: Any) -> bool:
@@ -22,6 +23,36 @@ def like(leaf: Any, numbers: Any) -> jax.Array:
     if not is_key(leaf):
         return numbers
     return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+
+
+def to_file(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """As safetensors writes and reads them again: 8 and 16 bits that numpy lacks as integers."""
+    found = {}
+    for name, array in arrays.items():
+        array = np.array(array, order="C")
+        if array.dtype.kind == "V":
+            name, array = f"{array.dtype}:{name}", array.view(f"u{array.dtype.itemsize}")
+        found[name] = array
+    return found
+
+
+def from_file(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `to_file` was given."""
+    found = {}
+    for name, array in arrays.items():
+        dtype = _not_of_numpy(name.partition(":")[0])
+        if dtype is not None:
+            name, array = name.partition(":")[2], array.view(dtype)
+        found[name] = array
+    return found
+
+
+def _not_of_numpy(name: str) -> np.dtype | None:
+    try:
+        dtype = jnp.dtype(name)
+    except TypeError:
+        return None
+    return dtype if dtype.kind == "V" else None
 
 
 def name_of(place: tuple[Any, ...]) -> str:

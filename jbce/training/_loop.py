@@ -300,12 +300,12 @@ def _accumulated(recipe: Recipe, state: State, batch: Data) -> tuple[Any, Any, A
     if parts == 1:
         return _summed(recipe, state.params, state.rest, state.scale, batch, 0)
     length = -(-size // parts)
-    padded = jax.tree.map(
-        lambda leaf: jnp.pad(
-            leaf, [(0, parts * length - size)] + [(0, 0)] * (leaf.ndim - 1)
-        ).reshape(parts, length, *leaf.shape[1:]),
-        batch,
-    )
+    if parts * length > size:
+        missing = (0, parts * length - size)
+        batch = without_the_uncounted(
+            jax.tree.map(lambda leaf: jnp.pad(leaf, [missing] + [(0, 0)] * (leaf.ndim - 1)), batch)
+        )
+    split = jax.tree.map(lambda leaf: leaf.reshape(parts, length, *leaf.shape[1:]), batch)
 
     def add(carry: Any, part: tuple[Data, Array]) -> tuple[Any, None]:
         gradient, rest, loss, weight, bad = carry
@@ -327,7 +327,7 @@ def _accumulated(recipe: Recipe, state: State, batch: Data) -> tuple[Any, Any, A
             state.params,
             state.rest,
             state.scale,
-            jax.tree.map(lambda leaf: leaf[0], padded),
+            jax.tree.map(lambda leaf: leaf[0], split),
             0,
         )
     )
@@ -339,7 +339,7 @@ def _accumulated(recipe: Recipe, state: State, batch: Data) -> tuple[Any, Any, A
         jnp.asarray(-1, jnp.int32),
     )
     offsets = jnp.arange(parts, dtype=jnp.int32) * length
-    return jax.lax.scan(add, first, (padded, offsets))[0]
+    return jax.lax.scan(add, first, (split, offsets))[0]
 
 
 def _summed(

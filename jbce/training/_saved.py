@@ -12,7 +12,7 @@ import numpy as np
 from .._typing import describe
 from .._whole_file import write_whole
 from ._extra import extra
-from ._leaves import is_key, name_of, numbers_of
+from ._leaves import from_file, is_key, like, name_of, numbers_of, to_file
 from ._models import ACTIVATIONS, MODELS
 
 with extra():
@@ -56,7 +56,7 @@ def save_model(path: str | os.PathLike[str], model: nnx.Module, *, overwrite: bo
     if MODELS.get(name) is type(model):
         about["arguments"] = model.description  # pyright: ignore[reportAttributeAccessIssue]
     content = safetensors.numpy.save(
-        {place: np.array(value, order="C") for place, value in _arrays(model).items()},
+        to_file(_arrays(model)),
         metadata={**_FORMAT, "description": json.dumps(about)},
     )
     write_whole(path, content, overwrite=overwrite)
@@ -101,7 +101,7 @@ def load_model(path: str | os.PathLike[str], model: nnx.Module | None = None) ->
                 f"{type(model).__name__} has {shown[1]}."
             )
     leaves = jax.tree.leaves_with_path(nnx.to_pure_dict(state))
-    values = [_as_it_was(leaf, arrays[name_of(place)]) for place, leaf in leaves]
+    values = [like(leaf, arrays[name_of(place)]) for place, leaf in leaves]
     return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(state), values))
 
 
@@ -114,7 +114,7 @@ def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     content = path.read_bytes()
-    arrays = safetensors.numpy.load(content)
+    arrays = from_file(safetensors.numpy.load(content))
     size = int.from_bytes(content[:8], "little")
     about = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
     for name, value in _FORMAT.items():
@@ -156,9 +156,3 @@ def _numbers(leaf: Any) -> Any:
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return np.asarray(numbers_of(leaf))
     return jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
-
-
-def _as_it_was(leaf: Any, numbers: np.ndarray) -> jax.Array:
-    if is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(numbers))
-    return jnp.asarray(numbers)

@@ -70,9 +70,10 @@ def sweep(
         batch_size: examples per step; None: all.
         patience: epochs without a better score after which a trial learns no more. Then, and
             where it is as large as `epochs`, a model is the one of its best epoch; None: the last.
-        score: as in `fit`.
+        score: as in `fit`, for `patience`; without it, only `metrics` judge.
         metrics: of `jbce.metrics`, each to one number; None: `log_loss`, `brier_score`,
-            `accuracy`, and for binary labels `roc_auc`. The first one ranks.
+            `accuracy`, and for binary labels `roc_auc`. The first one ranks. Each is a column by
+            the name of its function, so a name may come once.
         key: a JAX random key, which the seeds are folded into.
         chunk: trials that a program trains at once; None: as many as memory holds, and on a CPU as
             a core's cache holds. One chunk a core runs at once, or fewer where memory is short.
@@ -120,7 +121,10 @@ def sweep(
     numbers = _seeds(seeds)
     held, judged = as_data("data", data), as_data("validation", validation)
     judges = _default_metrics(judged) if metrics is None else [*metrics]
-    rows = settings_of(settings, {name_of(metric) for metric in judges})
+    names = [name_of(metric) for metric in judges]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`metrics` must have names of their own, but {names} came.")
+    rows = settings_of(settings, set(names))
     runner = Runner(
         make,
         rows,
@@ -134,6 +138,7 @@ def sweep(
         else at_least_one("batch_size", batch_size),
         patience=None if patience is None else at_least_one("patience", patience),
         score=score,
+        judged_by_default=metrics is None or (patience is not None and score is None),
         memory=memory,
         devices=[*(devices or jax.local_devices()[:1])],
     )

@@ -13,7 +13,6 @@ from ._data import Data
 from ._extra import extra
 from ._leaves import numbers_of
 from ._loop import (
-    History,
     Loss,
     Penalty,
     Recipe,
@@ -62,7 +61,9 @@ def compiled(plan: Plan, arguments: tuple[Any, ...]) -> Any:
     shapes = tuple(
         (leaf.shape, str(leaf.dtype), getattr(leaf, "sharding", None)) for leaf in leaves
     )
-    which = (plan._replace(static=same(plan.static)), structure, shapes)  # pyright: ignore[reportArgumentType]
+    config: Any = jax.config
+    settings = (config.jax_default_matmul_precision, config.jax_default_prng_impl)
+    which = (plan._replace(static=same(plan.static)), structure, shapes, settings)  # pyright: ignore[reportArgumentType]
     with _PROGRAMS_LOCK:
         if which not in _PROGRAMS:
             _PROGRAMS[which] = jax.jit(partial(trained, plan)).lower(*arguments).compile()
@@ -93,18 +94,25 @@ def trained(
         order = jax.random.fold_in(key, seed)
         recipe, params, rest = begun(plan, order, values, judged)
         state = initial_state(recipe, params, rest)
+        awaited = None if plan.patience is None else judged
         state, history, done = run_epochs(
-            recipe, plan.epochs, state, order, 0, plan.epochs, held, judged
+            recipe, plan.epochs, state, order, 0, plan.epochs, held, awaited
         )
-        best = state.best
-        params, rest = state[:2] if best is None else best[:2]
+        params, rest, best_epoch = *state[:2], done
+        if state.best is not None:
+            there_is = state.best.epoch > 0  # a score that is never finite has no best one
+            params, rest, best_epoch = jax.tree.map(
+                lambda best, last: jnp.where(there_is, best, last),
+                (*state.best[:2], state.best.epoch),
+                (params, rest, done),
+            )
         logits = logits_of(recipe.evaluating, params, rest, judged.features, plan.batch_size)
         leaves = [numbers_of(leaf) for leaf in jax.tree.leaves((params, rest))]
         return {
             **{f"model.{number}": leaf for number, leaf in enumerate(leaves)},
-            **{name: getattr(history, name) for name in History._fields},
+            "loss": history.loss,
             "epochs": done,
-            "best_epoch": done if best is None else best.epoch,
+            "best_epoch": best_epoch,
             "diverged": state.trouble.step >= 0,
             "logits": logits,
         }

@@ -41,7 +41,8 @@ class SweepResult(NamedTuple):
         settings: a row per setting, best first: the setting; of every metric the mean over the
             seeds, the difference from the best setting with its interval (`.low`, `.high`, all
             settings at once) and its p-value. The interval knows both that other examples, and
-            that other seeds, would have given other numbers.
+            that other seeds, would have given other numbers (`metrics.compare_over_seeds`); with
+            one seed, only the former.
         logits: of the validation data, `[trials, examples, ..]`.
         models: a function of the number of a trial, that gives its model.
     """
@@ -82,7 +83,7 @@ def result_of(
         columns[name] = values.tolist()
         columns[f"{name}.standard_error"] = np.sqrt(np.sum(influences**2, axis=-1)).tolist()
         shape = (len(rows), len(seeds))
-        largest = getattr(metric, "func", metric) in _LARGEST_IS_BEST
+        largest = _innermost(metric) in map(_innermost, _LARGEST_IS_BEST)
         compared = _compared(values.reshape(shape), influences.reshape(*shape, -1), largest=largest)
         if order is None:
             means = np.asarray(compared.estimate)
@@ -108,7 +109,14 @@ def result_of(
 
 def name_of(metric: Callable[..., Any]) -> str:
     """The column of a metric."""
-    return getattr(getattr(metric, "func", metric), "__name__", str(metric))
+    return getattr(_innermost(metric), "__name__", str(metric))
+
+
+def _innermost(metric: Callable[..., Any]) -> Callable[..., Any]:
+    """What `functools.partial`, `jax.jit` and the like have wrapped."""
+    while (inner := getattr(metric, "func", getattr(metric, "__wrapped__", None))) is not None:
+        metric = inner
+    return metric
 
 
 def _judged(
@@ -138,17 +146,10 @@ def _values_and_influences(
 def _compared(values: np.ndarray, influences: np.ndarray, *, largest: bool) -> _metrics.Comparison:
     """Settings by their means over the seeds: values [settings, seeds], influences [.., examples].
 
-    The examples and the seeds are two samples, and the variance of a mean over both is at most
-    the sum of what either would give.
+    Of a metric that is not finite nothing can be compared.
     """
-    num_seeds, num_examples = values.shape[1], influences.shape[-1]
-    # Of a trial that diverged nothing can be compared.
     values = np.where(np.isfinite(values), values, np.nan)
     influences = np.where(np.isfinite(values)[..., None], influences, np.nan)
-    of_examples = influences.mean(axis=1) * np.sqrt(num_examples / max(num_examples - 1, 1))
-    covariance = of_examples @ of_examples.T
-    if num_seeds > 1:
-        deviations = values - values.mean(axis=1, keepdims=True)
-        covariance = covariance + deviations @ deviations.T / (num_seeds * (num_seeds - 1))
-    baseline = "largest" if largest else "smallest"
-    return _metrics.compare_estimates(values.mean(axis=1), covariance, baseline=baseline)
+    return _metrics.compare_over_seeds(
+        values, influences.mean(axis=1), baseline="largest" if largest else "smallest"
+    )

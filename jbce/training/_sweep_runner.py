@@ -46,6 +46,7 @@ class Runner:
         batch_size: int,
         patience: int | None,
         score: Score | None,
+        judged_by_default: bool = True,
         memory: int | None,
         devices: list[Device],
     ):
@@ -58,15 +59,16 @@ class Runner:
         # One program of small operations keeps one core busy; programs side by side keep them all.
         self.on_cpu = len(devices) == 1 and devices[0].platform == "cpu"
         self.cores = _num_cores() if self.on_cpu else 1
-        self._check()
+        self._check(judged_by_default)
 
-    def _check(self) -> None:
+    def _check(self, judged_by_default: bool) -> None:
         """The first setting, as `fit` would check it."""
         trial = made(self.make, self.rows[0], nnx.Rngs(0))
         logits = logits_of_one(trial.model, self.held)
         if trial.loss is None:
             check_labels("data", logits, self.held, learnt=True)
-        check_labels("validation", logits, self.judged, learnt=False)
+        if trial.loss is None or judged_by_default:
+            check_labels("validation", logits, self.judged, learnt=False)
 
     def about(self) -> dict[str, Any]:
         return {
@@ -217,11 +219,21 @@ class Runner:
             pool.shutdown(cancel_futures=True)
 
     def rebuild(self, setting: Setting, outcome: Outcome) -> nnx.Module:
-        model = made(self.make, setting, nnx.Rngs(0)).model
+        """The model of a trial."""
+        # The streams that it was made with: a model may keep them.
+        model = made(self.make, setting, nnx.Rngs(params=0, default=0)).model
         model.eval()
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
         leaves, structure = jax.tree.flatten((params, rest))
-        values = [like(leaf, outcome[f"model.{number}"]) for number, leaf in enumerate(leaves)]
+        stored = [outcome[f"model.{number}"] for number in range(_num_leaves(outcome))]
+        shapes = [(leaf.shape, leaf.dtype) for leaf in map(numbers_of, leaves)]
+        if shapes != [(array.shape, array.dtype) for array in stored]:
+            raise ValueError(
+                f"`make` makes another model of {setting} than it did in the sweep: with arrays "
+                f"{[str(dtype) + str([*shape]) for shape, dtype in shapes]}, where "
+                f"{[str(array.dtype) + str([*array.shape]) for array in stored]} were trained."
+            )
+        values = [like(leaf, numbers) for leaf, numbers in zip(leaves, stored, strict=True)]
         return nnx.merge(graphdef, *structure.unflatten(values))
 
 
@@ -243,4 +255,9 @@ def _memory(device: Device) -> int:
     stats = device.memory_stats()
     if stats and stats.get("bytes_limit"):
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    free = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf(free) * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _num_leaves(outcome: Outcome) -> int:
+    return sum(name.startswith("model.") for name in outcome)

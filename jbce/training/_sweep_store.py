@@ -10,6 +10,7 @@ import numpy as np
 from .._whole_file import write_whole
 from ._checkpoints import digest_of
 from ._extra import extra
+from ._leaves import from_file, to_file
 from ._sweep_parts import Part
 from ._sweep_result import Outcome
 
@@ -54,7 +55,8 @@ class SweepStore:
                 found = safetensors.numpy.load(path.read_bytes())
                 if found.pop("digest").tobytes() != _digest(found):
                     continue
-            except (KeyError, OSError, safetensors.SafetensorError):
+                found = from_file(found)
+            except (KeyError, OSError, ValueError, safetensors.SafetensorError):
                 continue
             settings, seeds = (found.pop(name).tolist() for name in ("settings", "seeds"))
             part = Part(settings, seeds, (len(seeds), len(settings)))
@@ -64,8 +66,10 @@ class SweepStore:
 
     def keep(self, part: Part, found: dict[str, np.ndarray]) -> None:
         """Write a chunk, whole or not at all."""
-        whole = {name: np.array(array, order="C") for name, array in found.items()}
-        whole |= {"settings": np.array(part.settings), "seeds": np.array(part.seeds)}
+        whole = to_file(found) | {
+            "settings": np.array(part.settings),
+            "seeds": np.array(part.seeds),
+        }
         whole["digest"] = np.frombuffer(_digest(whole), np.uint8)
         path = self.folder / f"trials-{part.name}.safetensors"
         write_whole(path, safetensors.numpy.save(whole), overwrite=True)
