@@ -369,14 +369,13 @@ def test_differences_over_seeds_are_students_where_examples_are_many():
     np.testing.assert_allclose(sorted(found.adjusted_p_value)[:2], wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3, 8])
-@pytest.mark.parametrize("of_seeds", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize(("num_seeds", "of_seeds"), [(2, 1.0), (2, 10.0), (5, 0.0)])
 def test_intervals_over_seeds_hold_as_often_as_they_say(num_seeds, of_seeds):
     """Two equal models, whose losses have parts of the example, of the seed and of both.
 
     With two seeds whose part is the largest, normal quantiles hold 73 % of the time.
     """
-    random, num_examples, number = np.random.default_rng(num_seeds), 40, 1000
+    random, num_examples, number = np.random.default_rng(num_seeds), 40, 600
     held = 0
     for _ in range(number):
         losses = of_seeds / np.sqrt(num_examples) * random.normal(size=(2, num_seeds, 1))

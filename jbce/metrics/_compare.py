@@ -261,12 +261,19 @@ def _student(p: Any, count: int) -> Any:
     return -scipy.special.stdtrit(count - 1, np.asarray(p) / 2) if count > 1 else 0.0 * p
 
 
+_LOGS = np.linspace(0, -100, 2**15 + 1)  # of p-values
+
+
+@functools.lru_cache(maxsize=32)
+def _squares_of_student(count: int) -> np.ndarray:
+    return _student(10.0**_LOGS, count) ** 2
+
+
 def _howe_p_values(
     pairs: np.ndarray, variances: Sequence[np.ndarray], counts: Sequence[int]
 ) -> np.ndarray:
     """The probability with which `_howe_reach` reaches a difference."""
-    logs = np.linspace(0, -100, 2**15 + 1)
-    squares = [_student(10.0**logs, count) ** 2 for count in counts]
+    squares = [_squares_of_student(count) for count in counts]
     wanted = pairs**2
 
     def at(index: np.ndarray) -> Any:
@@ -276,11 +283,11 @@ def _howe_p_values(
     first = np.zeros(pairs.shape, np.intp)
     for half in 2 ** np.arange(14, -1, -1):
         first = np.where(at(first + half) <= wanted, first + half, first)
-    first = np.minimum(first, logs.size - 2)
+    first = np.minimum(first, _LOGS.size - 2)
     low, high = at(first), at(first + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(high > low, (wanted - low) / (high - low), 0.0)
-    found = 10.0 ** (logs[first] + share * (logs[1] - logs[0]))
+    found = 10.0 ** (_LOGS[first] + share * (_LOGS[1] - _LOGS[0]))
     found = np.where(wanted > high, 0.0, found)
     found = np.where(wanted == 0, 1.0, found)
     return np.where(np.isnan(wanted) | np.isnan(high), np.nan, found)
