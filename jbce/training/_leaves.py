@@ -22,7 +22,8 @@ def like(leaf: Any, numbers: Any) -> jax.Array:
     numbers = jnp.asarray(numbers)
     if not is_key(leaf):
         return numbers
-    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+    impl = None if isinstance(leaf, jax.ShapeDtypeStruct) else jax.random.key_impl(leaf)
+    return jax.random.wrap_key_data(numbers, impl=impl)
 
 
 def to_file(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
