@@ -369,6 +369,19 @@ def test_differences_over_seeds_are_students_where_examples_are_many():
     np.testing.assert_allclose(sorted(found.adjusted_p_value)[:2], wanted, rtol=1e-5)
 
 
+def test_a_p_value_is_the_level_whose_interval_ends_at_0():
+    random = np.random.default_rng(0)
+    for size in (0.03, 1.0, 3.0, 30.0):
+        values = random.normal(size=(2, 3)) + np.array([[0], [size]])
+        influences = random.normal(size=(2, 20)) / 20
+        with jax.enable_x64(True):
+            p = float(metrics.compare_over_seeds(values, influences).p_value[1])
+            found = metrics.compare_over_seeds(values, influences, confidence=1 - p)
+        assert 0 < p < 1
+        nearest = min(abs(float(found.low[1])), abs(float(found.high[1])))
+        np.testing.assert_allclose(nearest, 0, atol=1e-4 * float(found.high[1] - found.low[1]))
+
+
 @pytest.mark.parametrize(("num_seeds", "of_seeds"), [(2, 1.0), (2, 10.0), (5, 0.0)])
 def test_intervals_over_seeds_hold_as_often_as_they_say(num_seeds, of_seeds):
     """Two equal models, whose losses have parts of the example, of the seed and of both.
@@ -397,6 +410,14 @@ def test_what_is_not_seeds_and_examples_is_refused():
     ):
         with pytest.raises(ValueError, match=says):
             metrics.compare_over_seeds(values, influences)
+    with pytest.raises(TypeError, match=r"`values` must be numbers, outside of jax\.jit"):
+        jax.jit(metrics.compare_over_seeds)(np.ones([2, 3], "f4"), np.ones([2, 4], "f4"))
+    with pytest.raises(TypeError, match=r"`influences` must be floating point, but complex"):
+        metrics.compare_over_seeds(np.ones([2, 3]), np.ones([2, 4], complex))
+    alone = metrics.compare_over_seeds(np.array([[0.0], [1.0]]), np.zeros([2, 1]))
+    assert np.isnan(alone.low[1]) and np.isnan(alone.p_value[1])
+    infinite = metrics.compare_over_seeds(np.array([[0.0], [np.inf]]), np.zeros([2, 3]))
+    assert np.isnan(infinite.p_value[1])
     undefined = metrics.compare_over_seeds(np.array([[0.0, 1], [np.nan, 1]]), np.ones([2, 4]))
     assert np.isnan(undefined.low[1]) and np.isnan(undefined.p_value[1])
     equal = metrics.compare_over_seeds(np.ones([2, 3]), np.ones([2, 4]))

@@ -38,6 +38,14 @@ def make(rngs, learning_rate, gamma):
     )
 
 
+def _called(name):
+    def metric(logits, labels, *, weights, where=True):
+        return metrics.log_loss(logits, labels, weights=weights, where=where)
+
+    metric.__name__ = name
+    return metric
+
+
 def examples(seed, number=40, num_classes=None):
     random = np.random.default_rng(seed)
     features = random.normal(size=(number, 3)).astype(np.float32)
@@ -528,6 +536,12 @@ def test_memory_is_foreseen(swept):
         ({"settings": {"seed": [1]}}, ValueError, "'seed'"),
         ({"settings": {"log_loss": [1.0]}}, ValueError, "'log_loss'"),
         ({"metrics": [metrics.log_loss] * 2}, ValueError, r"\['log_loss', 'log_loss'\]"),
+        ({"metrics": [metrics.confusion_matrix]}, ValueError, "confusion_matrix gives .*2,2"),
+        ({"metrics": metrics.log_loss}, TypeError, "`metrics` must be a list"),
+        ({"metrics": ["log_loss"]}, TypeError, "`metrics` must be a list"),
+        ({"metrics": [_called("diverged")]}, ValueError, r"none of .* but \['diverged'\]"),
+        ({"settings": {"learning_rate": [0.1, float("nan")]}}, ValueError, "but nan came"),
+        ({"settings": {"learning_rate": [0.1, 1e-50]}}, ValueError, "but 1e-50 came"),
         ({"settings": {"learning_rate": 0.1}}, TypeError, "must be a list"),
         ({"key": 1}, TypeError, "`key` must be a key"),
         ({"epochs": 0}, ValueError, "`epochs`"),

@@ -28,7 +28,6 @@ from ._class_wise import recall as recall
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._compare import compare_estimates as compare_estimates
-from ._compare import compare_over_seeds as compare_over_seeds
 from ._confusion import balanced_accuracy as balanced_accuracy
 from ._confusion import confusion_matrix as confusion_matrix
 from ._confusion import matthews_correlation as matthews_correlation
@@ -39,6 +38,7 @@ from ._histogram import histogram_roc_auc as histogram_roc_auc
 from ._intervals import Interval as Interval
 from ._intervals import confidence_interval as confidence_interval
 from ._intervals import influence as influence
+from ._over_seeds import compare_over_seeds as compare_over_seeds
 from ._paired import Moments as Moments
 from ._paired import PairedStream as PairedStream
 from ._paired import paired_stream as paired_stream

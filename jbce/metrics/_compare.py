@@ -3,8 +3,8 @@
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -169,141 +169,8 @@ def compare_estimates(
     return as_dtype(found, jnp.zeros([]).dtype)
 
 
-def compare_over_seeds(
-    values: Float[ArrayLike, "models seeds"],
-    influences: Float[ArrayLike, "models examples"],
-    *,
-    baseline: Baseline = 0,
-    confidence: float = 0.95,
-) -> Comparison:
-    """Differences of a metric's means over seeds, paired by seed and by example.
-
-    The examples and the seeds are two samples: the variance of a mean over both is at most the sum
-    of what either gives, v = vₑ + vₛ. Few seeds know their own variance badly: an interval reaches
-    √(tₑ²vₑ + tₛ²vₛ) to either side, with Student's quantiles tₑ of (examples − 1) and tₛ of
-    (seeds − 1) degrees of freedom, and a p-value is what makes it reach 0. (One quantile of Welch's
-    and Satterthwaite's degrees of freedom is shorter, but holds 88 % of the time with two seeds.)
-
-    It is computed by numpy and SciPy, outside of `jax.jit`.
-
-    Args:
-        values: of the metric, `[models, seeds]`; a seed is the same for all models.
-        influences: of the examples (`influence`), means over the seeds, `[models, examples]`.
-        baseline: as in `compare`.
-        confidence: of the intervals.
-
-    Returns:
-        A `Comparison` of the means, `[models]` each.
-
-    Raises:
-        ValueError: the numbers of models differ, something is empty, there is no such baseline, or
-            `confidence` is not between 0 and 1.
-
-    Edges: one seed says nothing of others: its intervals are of the examples alone. Models of the
-        same numbers differ by 0 ± 0. NaN where a value is.
-    Error: p-values are interpolated, to a relative 1e-5, and 0 below 1e-100; else that of float64.
-        The result is float32, or float64 where 64-bit types are on. Intervals hold at least as
-        often as they say; tests/test_intervals.py measures it.
-
-    Example:
-        >>> import numpy as np
-        >>> values = np.array([[0.40, 0.42, 0.41], [0.50, 0.49, 0.53]])
-        >>> result = compare_over_seeds(values, np.zeros([2, 100]))
-        >>> bool(0 < result.low[1] < 0.1 < result.high[1])
-        True
-
-    Source: W. G. Howe, Approximate confidence limits on the mean of X + Y where X and Y are two
-        tabled independent random variables, J. Am. Stat. Assoc. 69 (1974).
-    """
-    confidence = check_confidence(confidence)
-    of_seeds, of_examples = (np.asarray(a, np.float64) for a in (values, influences))
-    if of_seeds.ndim != 2 or of_examples.ndim != 2 or len(of_seeds) != len(of_examples):
-        raise ValueError(
-            "`values` must be [models, seeds] and `influences` [models, examples], but "
-            f"{describe(of_seeds)} and {describe(of_examples)} came."
-        )
-    if not of_seeds.size or not of_examples.size:
-        raise ValueError(
-            "There must be a model, a seed and an example, but `values` are "
-            f"{describe(of_seeds)} and `influences` {describe(of_examples)}."
-        )
-    (number, num_seeds), num_examples = of_seeds.shape, of_examples.shape[1]
-    which = check_baseline(baseline, number)
-    means = of_seeds.mean(axis=1)
-    deviations = (of_seeds - means[:, None]) / math.sqrt(num_seeds * max(num_seeds - 1, 1))
-    inflated = of_examples * math.sqrt(num_examples / max(num_examples - 1, 1))
-    pairs = means[:, None] - means
-    variances = _variances_of_pairs(deviations), _variances_of_pairs(inflated)
-    counts = num_seeds, num_examples
-    errors = np.sqrt(sum(variances))
-    p_values = _howe_p_values(pairs, variances, counts)
-    reaches = [
-        _howe_reach((1 - confidence) / n, variances, counts)
-        for n in (1, _num_hypotheses(baseline, number))
-    ]
-    with jax.enable_x64(True):
-        found = _by_reach(means, pairs, errors, p_values, *reaches, which)
-    return as_dtype(found, jnp.zeros([]).dtype)
-
-
-def _howe_reach(p: Any, variances: Sequence[np.ndarray], counts: Sequence[int]) -> Any:
-    """Half the width of an interval about a sum that fails with the probability `p`."""
-    squares = (
-        _student(p, count) ** 2 * part for part, count in zip(variances, counts, strict=True)
-    )
-    return np.sqrt(sum(squares))
-
-
-def _student(p: Any, count: int) -> Any:
-    """Which the mean of so many leaves on either side with the probability `p`, in errors."""
-    import scipy.special  # not with the core, which loads in a moment
-
-    return -scipy.special.stdtrit(count - 1, np.asarray(p) / 2) if count > 1 else 0.0 * p
-
-
-_LOGS = np.linspace(0, -100, 2**15 + 1)  # of p-values
-
-
-@functools.lru_cache(maxsize=32)
-def _squares_of_student(count: int) -> np.ndarray:
-    return _student(10.0**_LOGS, count) ** 2
-
-
-def _howe_p_values(
-    pairs: np.ndarray, variances: Sequence[np.ndarray], counts: Sequence[int]
-) -> np.ndarray:
-    """The probability with which `_howe_reach` reaches a difference."""
-    squares = [_squares_of_student(count) for count in counts]
-    wanted = pairs**2
-
-    def at(index: np.ndarray) -> Any:
-        return sum(square[index] * part for square, part in zip(squares, variances, strict=True))
-
-    # the last point of the table that does not reach beyond the difference, by halving
-    first = np.zeros(pairs.shape, np.intp)
-    for half in 2 ** np.arange(14, -1, -1):
-        first = np.where(at(first + half) <= wanted, first + half, first)
-    first = np.minimum(first, _LOGS.size - 2)
-    low, high = at(first), at(first + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(high > low, (wanted - low) / (high - low), 0.0)
-    found = 10.0 ** (_LOGS[first] + share * (_LOGS[1] - _LOGS[0]))
-    found = np.where(wanted > high, 0.0, found)
-    found = np.where(wanted == 0, 1.0, found)
-    return np.where(np.isnan(wanted) | np.isnan(high), np.nan, found)
-
-
-def _variances_of_pairs(parts: np.ndarray) -> np.ndarray:
-    """Of the differences of models, whose variances are sums of squares: `[models, models]`."""
-    covariance = parts @ parts.T
-    variances = np.diagonal(covariance)
-    squared = variances[:, None] + variances - 2 * covariance
-    # Of two models of the same numbers, a rounding of 0
-    return np.where(squared <= 1e-14 * np.maximum(variances[:, None], variances), 0.0, squared)
-
-
 @functools.partial(jax.jit, static_argnums=6)
-def _by_reach(
+def by_reach(
     estimates: Array,
     pairs: Array,
     errors: Array,
@@ -312,6 +179,7 @@ def _by_reach(
     simultaneous: Array,
     baseline: Baseline,
 ) -> Comparison:
+    """A comparison of which all pairs are known, [models, models]."""
     index = _index(baseline, estimates)
     adjusted = _holm(p_values, _family(baseline, index, estimates.size))
     table = jnp.stack([pairs, errors, p_values, adjusted])[..., index]
@@ -319,7 +187,8 @@ def _by_reach(
     return _comparison(estimates.dtype, estimates, index, table, *reaches)
 
 
-def _num_hypotheses(baseline: Baseline, number: int) -> int:
+def num_hypotheses(baseline: Baseline, number: int) -> int:
+    """Pairs that are compared, of so many models."""
     return max(number * (number - 1) // 2 if isinstance(baseline, str) else number - 1, 1)
 
 
@@ -375,7 +244,7 @@ def by_covariance(
         table = jnp.stack([pairs, errors, p_values, adjusted])[..., index]
         reaches = (
             normal_quantile(1 - (1 - confidence) / (2 * n)) * errors[:, index]
-            for n in (1, _num_hypotheses(baseline, number))
+            for n in (1, num_hypotheses(baseline, number))
         )
         return _comparison(dtype, estimates, index, table, *reaches)
 

@@ -15,9 +15,9 @@ from ._data import Data, as_data, at_least_one, check_key
 from ._loop import Score
 from ._progress import progress_bar as _progress_bar
 from ._sweep_program import Trial
-from ._sweep_result import Outcome, SweepResult, name_of, result_of
+from ._sweep_result import Outcome, SweepResult, check_metrics, name_of, result_of
 from ._sweep_runner import Device, Runner
-from ._sweep_settings import programs, settings_of
+from ._sweep_settings import COLUMNS, programs, settings_of
 from ._sweep_store import SweepStore
 
 
@@ -73,7 +73,8 @@ def sweep(
         score: as in `fit`, for `patience`; without it, only `metrics` judge.
         metrics: of `jbce.metrics`, each to one number; None: `log_loss`, `brier_score`,
             `accuracy`, and for binary labels `roc_auc`. The first one ranks. Each is a column by
-            the name of its function, so a name may come once.
+            the name of its function, so a name may come once. One's own are functions of
+            `(logits, labels, *, weights, where)` to a number, and less is better: minus a share.
         key: a JAX random key, which the seeds are folded into.
         chunk: trials that a program trains at once; None: as many as memory holds, and on a CPU as
             a core's cache holds. One chunk a core runs at once, or fewer where memory is short.
@@ -90,8 +91,8 @@ def sweep(
 
     Raises:
         TypeError: `make` does not return a `Trial`.
-        ValueError: no settings, settings of different names, or a float beyond float32; or data
-            as in `fit`.
+        ValueError: no settings, settings of different names, or a float beyond float32; a metric
+            that gives no number; or data as in `fit`.
         MemoryError: a chunk would not fit, with the bytes that it needs and the chunk that would.
         ImportError: a package of the extra is missing.
 
@@ -120,10 +121,8 @@ def sweep(
     epochs = at_least_one("epochs", epochs)
     numbers = _seeds(seeds)
     held, judged = as_data("data", data), as_data("validation", validation)
-    judges = _default_metrics(judged) if metrics is None else [*metrics]
+    judges = _default_metrics(judged) if metrics is None else _metrics_of(metrics)
     names = [name_of(metric) for metric in judges]
-    if len(set(names)) < len(names):
-        raise ValueError(f"`metrics` must have names of their own, but {names} came.")
     rows = settings_of(settings, set(names))
     runner = Runner(
         make,
@@ -142,6 +141,7 @@ def sweep(
         memory=memory,
         devices=[*(devices or jax.local_devices()[:1])],
     )
+    check_metrics(judges, runner.logits, judged)
     store = None
     if folder is not None:
         store = SweepStore(folder, runner.about())
@@ -176,6 +176,18 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     if not numbers or len(set(numbers)) < len(numbers) or max(map(abs, numbers)) >= 2**31:
         raise ValueError(wanted)
     return numbers
+
+
+def _metrics_of(metrics: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    if callable(metrics) or not all(map(callable, metrics)):
+        raise TypeError(f"`metrics` must be a list of functions, but {metrics} came.")
+    names = [name_of(metric) for metric in metrics]
+    if len(set(names)) < len(names) or COLUMNS & set(names):
+        raise ValueError(
+            f"`metrics` must have names of their own, and none of {sorted(COLUMNS)}, but {names} "
+            "came."
+        )
+    return [*metrics]
 
 
 def _default_metrics(judged: Data) -> list[Callable[..., Any]]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import metrics as _metrics
+from .._typing import describe
 from ._data import Data
 from ._extra import extra
 
@@ -42,7 +43,8 @@ class SweepResult(NamedTuple):
             seeds, the difference from the best setting with its interval (`.low`, `.high`, all
             settings at once) and its p-value. The interval knows both that other examples, and
             that other seeds, would have given other numbers (`metrics.compare_over_seeds`); with
-            one seed, only the former.
+            one seed, only the former. `diverged`: how many of its trials did; their metrics are
+            those of the step before.
         logits: of the validation data, `[trials, examples, ..]`.
         models: a function of the number of a trial, that gives its model.
     """
@@ -96,6 +98,7 @@ def result_of(
             ("p_value", compared.adjusted_p_value),
         ):
             summary[f"{name}.{field}"] = np.asarray(what).tolist()
+    summary["diverged"] = np.reshape(columns["diverged"], (len(rows), -1)).sum(axis=1).tolist()
     settings = polars.DataFrame(summary, strict=False)
     if order is not None:
         settings = settings[order.tolist()]
@@ -105,6 +108,38 @@ def result_of(
         return rebuild(rows[setting], outcomes[setting, seed])
 
     return SweepResult(polars.DataFrame(columns, strict=False), settings, logits, model)
+
+
+def check_metrics(
+    judges: Sequence[Callable[..., Any]], logits: jax.ShapeDtypeStruct, judged: Data
+) -> None:
+    """Whether each gives a number, before anything is trained.
+
+    Raises:
+        ValueError: it does not. What a metric itself raises comes with its name.
+    """
+    whole = jax.ShapeDtypeStruct((judged.num_examples, *logits.shape[1:]), logits.dtype)
+    labels = jnp.asarray(judged.labels)
+    weights = jax.ShapeDtypeStruct(labels.shape, jnp.float32)
+    for metric in judges:
+        try:
+            found = jax.eval_shape(
+                lambda x, y, w, metric=metric: metric(x, y, weights=w, where=True),
+                *(whole, labels, weights),
+            )
+        except Exception as error:
+            error.add_note(
+                f"jbce: the metric {name_of(metric)} was asked about logits {describe(whole)} and "
+                f"labels {describe(labels)}, with `weights` and `where`."
+            )
+            raise
+        leaves = jax.tree.leaves(found)
+        numbers = [leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+        if numbers != [True]:
+            raise ValueError(
+                f"`metrics` must give one floating-point number each, but {name_of(metric)} gives "
+                f"{', '.join(map(describe, leaves)) or 'nothing'}."
+            )
 
 
 def name_of(metric: Callable[..., Any]) -> str:

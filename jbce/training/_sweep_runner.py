@@ -59,16 +59,17 @@ class Runner:
         # One program of small operations keeps one core busy; programs side by side keep them all.
         self.on_cpu = len(devices) == 1 and devices[0].platform == "cpu"
         self.cores = _num_cores() if self.on_cpu else 1
-        self._check(judged_by_default)
+        self.logits = self._checked(judged_by_default)
 
-    def _check(self, judged_by_default: bool) -> None:
-        """The first setting, as `fit` would check it."""
+    def _checked(self, judged_by_default: bool) -> jax.ShapeDtypeStruct:
+        """The first setting, as `fit` would check it; its logits of one example."""
         trial = made(self.make, self.rows[0], nnx.Rngs(0))
         logits = logits_of_one(trial.model, self.held)
         if trial.loss is None:
             check_labels("data", logits, self.held, learnt=True)
         if trial.loss is None or judged_by_default:
             check_labels("validation", logits, self.judged, learnt=False)
+        return logits
 
     def about(self) -> dict[str, Any]:
         return {

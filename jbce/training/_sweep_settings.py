@@ -11,8 +11,8 @@ from ._checkpoints import digest_of, without_addresses
 from ._leaves import numbers_of
 
 Setting = dict[str, Any]
-_COLUMNS = {"seed", "epochs", "best_epoch", "diverged", "training_loss"}
-_LARGEST = float(np.finfo(np.float32).max)
+_ARRAYS = (np.generic, np.ndarray, jax.Array)
+COLUMNS = {"seed", "epochs", "best_epoch", "diverged", "training_loss"}
 
 
 class Program(NamedTuple):
@@ -39,7 +39,7 @@ def settings_of(
     if not rows:
         raise ValueError("`settings` must hold at least one, but there is none.")
     for name in rows[0]:
-        if name in _COLUMNS or name.split(".")[0] in judges:
+        if name in COLUMNS or name.split(".")[0] in judges:
             raise ValueError(f"A setting cannot be called {name!r}: the tables use it.")
     for row in rows:
         if row.keys() != rows[0].keys():
@@ -50,14 +50,21 @@ def settings_of(
     rows = [{name: _python(value) for name, value in row.items()} for row in rows]
     for row in rows:
         for name, value in row.items():
-            if isinstance(value, float) and _LARGEST < abs(value) < np.inf:
-                raise ValueError(f"`settings` {name!r} must be within float32, but {value} came.")
+            if isinstance(value, float) and not _within_float32(value):
+                raise ValueError(
+                    f"`settings` {name!r} must be numbers within float32, but {value} came."
+                )
     return rows
+
+
+def _within_float32(value: float) -> bool:
+    smallest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    return value == 0 or smallest <= abs(value) <= largest or abs(value) == np.inf
 
 
 def _python(value: Any) -> Any:
     """A scalar of numpy or jax as Python's."""
-    return value.item() if isinstance(value, (np.generic, jax.Array)) and value.ndim == 0 else value
+    return value.item() if isinstance(value, _ARRAYS) and value.ndim == 0 else value
 
 
 def programs(rows: list[Setting]) -> list[Program]:
