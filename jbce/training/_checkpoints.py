@@ -172,7 +172,7 @@ class Store:
         args = self._ocp.args
         arrays, _ = _named_arrays(state)
         about = {"run": self._about, "digest": _digest(arrays), "position": position}
-        step = position.epoch * 10**9 + position.batch
+        step = position.epoch * 1_000_000 + position.batch
         if step in self._manager.all_steps():
             return
         self._manager.save(
