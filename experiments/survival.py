@@ -194,7 +194,9 @@ def _terminate(
 ) -> None:
     run = _Run(processes, config, place / "terminated", checkpoints=True)
     process = run.start()
-    process.join(seconds / 4)
+    folder = run.folder / "checkpoints"
+    while process.is_alive() and not [*folder.glob("[0-9]*")]:  # before, nobody listens to it
+        process.join(seconds / 100)
     process.terminate()
     process.join()
     status, said = process.exitcode, run.said().strip().splitlines()
