@@ -70,7 +70,7 @@ def run(config: Config, record: Record) -> None:
         )
         if not all(whole):
             raise AssertionError("A run that was killed ended elsewhere.")
-        _terminate(config, processes, place, wanted, seconds, record)
+        _terminate(config, processes, place, wanted, record)
         _tear(config, processes, place, wanted, record)
 
 
@@ -189,14 +189,13 @@ def _terminate(
     processes: Any,
     place: pathlib.Path,
     wanted: dict[str, bytes],
-    seconds: float,
     record: Record,
 ) -> None:
     run = _Run(processes, config, place / "terminated", checkpoints=True)
     process = run.start()
     folder = run.folder / "checkpoints"
     while process.is_alive() and not [*folder.glob("[0-9]*")]:  # before, nobody listens to it
-        process.join(seconds / 100)
+        process.join(0.01)
     process.terminate()
     process.join()
     status, said = process.exitcode, run.said().strip().splitlines()

@@ -92,11 +92,9 @@ def compare_over_seeds(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         means = of_seeds.mean(axis=1)
         deviations = (of_seeds - means[:, None]) / math.sqrt(num_seeds * max(num_seeds - 1, 1))
-        inflated = of_examples * np.sqrt(num_examples / np.float64(num_examples - 1))
-        if num_examples == 1:
-            inflated = np.full_like(of_examples, np.nan)
+        grown = math.sqrt(num_examples / (num_examples - 1)) if num_examples > 1 else math.nan
         pairs = means[:, None] - means
-        variances = _variances_of_pairs(deviations), _variances_of_pairs(inflated)
+        variances = _variances_of_pairs(deviations), _variances_of_pairs(of_examples * grown)
         errors = np.sqrt(sum(variances))
         p_values = _howe_p_values(pairs, variances, counts)
         reaches = [

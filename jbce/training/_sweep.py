@@ -122,8 +122,7 @@ def sweep(
     numbers = _seeds(seeds)
     held, judged = as_data("data", data), as_data("validation", validation)
     judges = _default_metrics(judged) if metrics is None else _metrics_of(metrics)
-    names = [name_of(metric) for metric in judges]
-    rows = settings_of(settings, set(names))
+    rows = settings_of(settings, {name_of(metric) for metric in judges})
     runner = Runner(
         make,
         rows,

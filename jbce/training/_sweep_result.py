@@ -86,7 +86,11 @@ def result_of(
         columns[f"{name}.standard_error"] = np.sqrt(np.sum(influences**2, axis=-1)).tolist()
         shape = (len(rows), len(seeds))
         largest = _innermost(metric) in map(_innermost, _LARGEST_IS_BEST)
-        compared = _compared(values.reshape(shape), influences.reshape(*shape, -1), largest=largest)
+        compared = _metrics.compare_over_seeds(
+            values.reshape(shape),
+            influences.reshape(*shape, -1).mean(axis=1),
+            baseline="largest" if largest else "smallest",
+        )
         if order is None:
             means = np.asarray(compared.estimate)
             order = np.argsort(-means if largest else means, kind="stable")  # NaN last
@@ -176,15 +180,3 @@ def _values_and_influences(
         return value, influences.reshape(num_examples, -1).sum(axis=-1)  # of all its labels
 
     return jax.lax.map(both, logits)
-
-
-def _compared(values: np.ndarray, influences: np.ndarray, *, largest: bool) -> _metrics.Comparison:
-    """Settings by their means over the seeds: values [settings, seeds], influences [.., examples].
-
-    Of a metric that is not finite nothing can be compared.
-    """
-    values = np.where(np.isfinite(values), values, np.nan)
-    influences = np.where(np.isfinite(values)[..., None], influences, np.nan)
-    return _metrics.compare_over_seeds(
-        values, influences.mean(axis=1), baseline="largest" if largest else "smallest"
-    )

@@ -91,7 +91,7 @@ class Runner:
         plan, arguments = self.plan(program), self.arguments(program, part)
         return fingerprint(jax.make_jaxpr(partial(trained, plan))(*arguments))
 
-    def plan(self, program: Program) -> "Plan":
+    def plan(self, program: Program) -> Plan:
         return Plan(
             self.make, program.static, self.epochs, self.batch_size, self.patience, self.score
         )
