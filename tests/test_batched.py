@@ -77,28 +77,31 @@ def test_products_at_once(name, key):
     _same(functools.partial(PRODUCTS[name], x), key)
 
 
-# ---- large batches, which are summed by slices, and small ones, which are not --------------------
+# ---- large batches, which are summed by slices or by columns, and small ones, which are not ------
 
-ROWS, CLASSES, FEW = 256, 100, 8
+FEW = 8
+LARGE_SHAPES = {"by slices": (256, 100), "by columns": (1024, 5), "by columns in two": (256, 20)}
 
 
-def _special_rows(axis):
-    x = np.array(5 * jax.random.normal(jax.random.key(4), (ROWS, CLASSES)))
+def _special_rows(rows, classes):
+    x = np.array(5 * jax.random.normal(jax.random.key(4), (rows, classes)))
     x[3] = np.nan
-    x[5, 7] = np.nan
+    x[5, 1] = np.nan
+    x[7, 0] = np.nan
+    x[9, -1] = np.nan
     x[11] = -np.inf
-    x[13, 20:] = -np.inf
+    x[13, 2:] = -np.inf
     x[17, 4] = np.inf
-    x[19, 4:6] = np.inf
+    x[19, 3:5] = np.inf
     x[23] = 3e38
     x[29, 1:] = -3e38
     x[31] = 0
-    x[37, 90] = 80
-    return jnp.moveaxis(jnp.asarray(x), 1, axis)
+    x[37, -2] = 80
+    return jnp.asarray(x)
 
 
 def _in_parts(function, *arrays):
-    parts = [function(*(a[i : i + FEW] for a in arrays)) for i in range(0, ROWS, FEW)]
+    parts = [function(*(a[i : i + FEW] for a in arrays)) for i in range(0, len(arrays[0]), FEW)]
     return jax.tree.map(lambda *pieces: jnp.concatenate(pieces), *parts)
 
 
@@ -116,12 +119,14 @@ LARGE = {
 }
 
 
+@pytest.mark.parametrize("shape", LARGE_SHAPES.values(), ids=LARGE_SHAPES)
 @pytest.mark.parametrize("name", LARGE)
-def test_rows_of_a_large_batch_are_those_of_small_ones(name):
-    x, key = _special_rows(1), jax.random.key(5)
-    y = jax.random.randint(key, (ROWS,), -1, CLASSES + 1)  # some out of range
+def test_rows_of_a_large_batch_are_those_of_small_ones(name, shape):
+    x, key = _special_rows(*shape), jax.random.key(5)
+    rows, classes = shape
+    y = jax.random.randint(key, (rows,), -1, classes + 1)  # some out of range
     q = jax.nn.softmax(jax.random.normal(key, x.shape))
-    q = q.at[::3].set(jax.nn.one_hot(jnp.maximum(y, 0)[::3], CLASSES))
+    q = q.at[::3].set(jax.nn.one_hot(jnp.maximum(y, 0)[::3], classes))
 
     weights = jax.random.normal(key, jax.eval_shape(LARGE[name], x, y, q).shape)
 
@@ -134,10 +139,11 @@ def test_rows_of_a_large_batch_are_those_of_small_ones(name):
         np.testing.assert_allclose(large, small, rtol=3e-6, atol=5e-6)
 
 
-def test_classes_of_a_large_batch_may_lie_along_the_first_axis():
-    x, y = _special_rows(0), jax.random.randint(jax.random.key(5), (ROWS,), 0, CLASSES)
-    first = jax.jit(lambda x: INTEGER(x, y, axis=0))(x)
-    np.testing.assert_allclose(first, jax.jit(lambda x: INTEGER(x, y))(x.T), rtol=3e-6)
+@pytest.mark.parametrize("shape", LARGE_SHAPES.values(), ids=LARGE_SHAPES)
+def test_classes_of_a_large_batch_may_lie_along_the_first_axis(shape):
+    x, y = _special_rows(*shape), jax.random.randint(jax.random.key(5), shape[:1], 0, shape[1])
+    first = jax.jit(lambda x: INTEGER(x, y, axis=0))(x.T)
+    np.testing.assert_allclose(first, jax.jit(lambda x: INTEGER(x, y))(x), rtol=3e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

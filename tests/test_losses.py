@@ -300,10 +300,11 @@ def test_nearly_hard_labels_do_not_cancel():
         assert definitions.ulps(found, gradient).max() <= 6
 
 
-@pytest.mark.parametrize("num_rows", [6, 6 * 60])
+@pytest.mark.parametrize("shape", [(6, 80), (6 * 60, 80), (1000, 7), (300, 20)])
 @pytest.mark.parametrize("num_tied", [2, 3, 80])
-def test_dense_labels_may_share_the_largest_mass(num_tied, num_rows, key):
-    x = 5 * jax.random.normal(key, (num_rows, 80))  # of few rows and of many, which are sliced
+def test_dense_labels_may_share_the_largest_mass(num_tied, shape, key):
+    num_tied = min(num_tied, shape[1])
+    x = 5 * jax.random.normal(key, shape)  # summed at once, by slices, by columns, these in two
     q = jnp.zeros(x.shape).at[:, :num_tied].set(1 / num_tied)
     loss, pull = jax.vjp(lambda x: jbce.softmax_cross_entropy(x, q), x)
     exact_loss, exact_gradient, _ = definitions.categorical(x, q)

@@ -6,6 +6,7 @@ TwoSum).
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Array
+from ._columns import (
+    is_of_few_columns,
+    max_of_columns,
+    sum_of_columns,
+    sum_of_columns_but_largest,
+)
 from ._primitive import arithmetic_dtype
 from ._scalar import at_most, exp_of_negative, log1p_of_unit
 from ._slices import is_worth_slicing, sum_by_slices
@@ -42,13 +49,31 @@ class Row(NamedTuple):
     infinite: Array
     double: bool
     alone: bool
+    by_columns: bool
 
     def sum(self, values: Array) -> Array:
         """The sum of each row."""
+        if self.by_columns:
+            parts = map(self.once, sum_of_columns(values))
+            return functools.reduce(jnp.add, parts)
         if self.alone and values.dtype == jnp.float32:
             if is_worth_slicing(values.shape, self.axis):
                 return sum_by_slices(values, self.axis, values.dtype).astype(values.dtype)
         return jnp.sum(values, axis=self.axis, keepdims=True)
+
+    def sum_but_largest(self, values: Array, largest: Array) -> Array:
+        """The sum of each row but one of its largest entries; `largest` is not infinite."""
+        if self.by_columns:
+            parts = [tuple(map(self.once, p)) for p in sum_of_columns_but_largest(values)]
+            return functools.reduce(_merged, parts)[1]
+        is_largest = values == largest
+        others = self.sum(jnp.where(is_largest, 0, values))
+        ties = self.sum(is_largest.astype(values.dtype))
+        return others + jnp.maximum(ties - 1, 0) * largest
+
+    def once(self, values: Array) -> Array:
+        """What there is one of per row, for a loop over classes that is not to compute it again."""
+        return _computed_once(values, self.x) if self.alone else values
 
     def apart(self) -> "Row":
         """The row with logits of its own: a compiler does not keep for it what it had of others."""
@@ -94,10 +119,20 @@ class Row(NamedTuple):
         return x.astype(self.x.dtype)
 
 
+def _merged(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The largest of two parts of rows, and the sum of all others, from those of each part."""
+    return jnp.maximum(a[0], b[0]), (a[1] + b[1]) + jnp.minimum(a[0], b[0])
+
+
 def row_of(x: Array, axis: int, machine: Machine) -> Row:
     """The rows of `x` along `axis`."""
     x = x.astype(arithmetic_dtype(x.dtype))
-    maximum = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
+    by_columns = machine.alone and x.dtype == jnp.float32 and is_of_few_columns(x.shape, axis)
+    if by_columns:
+        parts = [_computed_once(part, x) for part in max_of_columns(x)]
+        maximum = functools.reduce(jnp.maximum, parts)
+    else:
+        maximum = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
     return Row(
         x=x,
         axis=axis,
@@ -106,6 +141,7 @@ def row_of(x: Array, axis: int, machine: Machine) -> Row:
         infinite=maximum == jnp.inf,
         double=machine.double and x.dtype == jnp.float32,
         alone=machine.alone,
+        by_columns=by_columns,
     )
 
 
@@ -120,18 +156,16 @@ class MaximumLeftOut(NamedTuple):
 
 def leave_maximum_out(row: Row) -> MaximumLeftOut:
     """Summarises rows; of several equal maxima all but one are in the tail."""
-    at_maximum = row.x == row.maximum
     exp = row.exp_margin(row.x)
-    ties = row.sum(at_maximum.astype(exp.dtype))
-    tail = row.sum(jnp.where(at_maximum, 0, exp)) + jnp.maximum(ties - 1, 0)
-    return MaximumLeftOut(row, at_maximum, exp, tail)
+    tail = row.sum_but_largest(exp, jnp.ones_like(row.maximum))
+    return MaximumLeftOut(row, row.x == row.maximum, exp, tail)
 
 
 def _computed_once(values: Array, x: Array) -> Array:
-    """What there is one of per row, of which a sum by slices does not make a part of its loop.
+    """What there is one of per row, which no loop that uses it computes again.
 
-    It would take twice the time there. What comes out of a conditional is written to memory: both
-    branches give the values, which the compiler does not see.
+    A sum by slices would take twice the time. What comes out of a conditional is written to memory:
+    both branches give the values, which the compiler does not see.
     """
     sizes_known = all(isinstance(size, int) for size in x.shape)
     if not sizes_known or x.size == 0 or values.shape == x.shape:

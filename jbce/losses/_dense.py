@@ -44,9 +44,7 @@ def _largest_left_out(row: Row, q: Array) -> tuple[Array, Array]:
     """The largest label of each row, and the sum of the others."""
     largest = jnp.max(q, axis=row.axis, keepdims=True, initial=-jnp.inf)
     largest = jnp.where(row.exists, largest, 0)
-    ties = row.sum((q == largest).astype(q.dtype))
-    others = row.sum(jnp.where(q == largest, 0, q)) + jnp.maximum(ties - 1, 0) * largest
-    return largest, others
+    return largest, row.sum_but_largest(q, largest)
 
 
 class _Loss(NamedTuple):

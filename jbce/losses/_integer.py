@@ -85,10 +85,16 @@ def _loss_of(left: LabelLeftOut) -> Array:
 
 
 def _residual_of(left: LabelLeftOut) -> Array:
-    whole = jnp.where(left.known, left.rest + left.label_exp, jnp.nan)
-    row, at_label = left.row, left.row.rounded(-left.rest / whole)
-    residual = jnp.where(left.is_label, at_label, left.others / row.rounded(whole))
-    return jnp.where(row.exists & ~undefined(left), residual, 0)
+    row, whole = left.row, left.rest + left.label_exp
+    at_label = row.once(row.rounded(-left.rest / whole))
+    # inf stands for the whole of a row in which nothing is, or of one with a NaN.
+    whole = jnp.where(left.known, row.rounded(whole), jnp.nan)
+    whole = row.once(jnp.where(row.exists & ~undefined(left), whole, jnp.inf))
+    # By columns the exponentials were never in memory, and are computed again.
+    again = row.apart()
+    others = again.exp_margin(again.x) if row.by_columns else left.others
+    residual = jnp.where(left.is_label, at_label, others / whole)
+    return jnp.where(whole == jnp.inf, 0, residual)
 
 
 def _loss_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> Array:
