@@ -64,7 +64,10 @@ class Row(NamedTuple):
     def sum_but_largest(self, values: Array, largest: Array) -> Array:
         """The sum of each row but one of its largest entries; `largest` is not infinite."""
         if self.by_columns:
-            parts = [tuple(map(self.once, p)) for p in sum_of_columns_but_largest(values)]
+            parts = [
+                (self.once(top), self.once(others))
+                for top, others in sum_of_columns_but_largest(values)
+            ]
             return functools.reduce(_merged, parts)[1]
         is_largest = values == largest
         others = self.sum(jnp.where(is_largest, 0, values))
