@@ -10,6 +10,7 @@ import math
 import jax.numpy as jnp
 
 from .._typing import Array
+from ._slices import sizes_are_known
 
 _AT_ONCE = 14  # of more the compiler writes to memory what the columns are made of
 _MOST = 2 * _AT_ONCE
@@ -18,16 +19,14 @@ _WORTH_IT = 2**12
 
 def is_of_few_columns(shape: tuple[int, ...], axis: int) -> bool:
     """Whether reductions along an axis are faster by columns; not where a size is symbolic."""
-    if not all(isinstance(size, int) for size in shape):
+    if not sizes_are_known(shape):
         return False
     return axis == len(shape) - 1 and shape[axis] <= _MOST and math.prod(shape) >= _WORTH_IT
 
 
 def max_of_columns(x: Array) -> list[Array]:
-    """The largest of each row among every few columns; a NaN is dropped but from the last."""
-    return [
-        functools.reduce(lambda a, b: jnp.where(a > b, a, b), some) for some in _some_at_once(x)
-    ]
+    """The largest of each row among every few columns."""
+    return [functools.reduce(jnp.maximum, some) for some in _some_at_once(x)]
 
 
 def sum_of_columns(x: Array) -> list[Array]:

@@ -23,7 +23,7 @@ from ._columns import (
 )
 from ._primitive import arithmetic_dtype
 from ._scalar import at_most, exp_of_negative, log1p_of_unit
-from ._slices import is_worth_slicing, sum_by_slices
+from ._slices import is_worth_slicing, sizes_are_known, sum_by_slices
 
 
 class Machine(NamedTuple):
@@ -61,15 +61,18 @@ class Row(NamedTuple):
                 return sum_by_slices(values, self.axis, values.dtype).astype(values.dtype)
         return jnp.sum(values, axis=self.axis, keepdims=True)
 
-    def sum_but_largest(self, values: Array, largest: Array) -> Array:
-        """The sum of each row but one of its largest entries; `largest` is not infinite."""
+    def max(self, values: Array) -> Array:
+        """The largest of each row."""
+        return _max_of(values, self.axis, self.by_columns)
+
+    def sum_but_one(self, values: Array, is_largest: Array, largest: Array | int) -> Array:
+        """The sum of each row but one of its largest entries, which are finite."""
         if self.by_columns:
             parts = [
                 (self.once(top), self.once(others))
                 for top, others in sum_of_columns_but_largest(values)
             ]
             return functools.reduce(_merged, parts)[1]
-        is_largest = values == largest
         others = self.sum(jnp.where(is_largest, 0, values))
         ties = self.sum(is_largest.astype(values.dtype))
         return others + jnp.maximum(ties - 1, 0) * largest
@@ -127,15 +130,17 @@ def _merged(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Arra
     return jnp.maximum(a[0], b[0]), (a[1] + b[1]) + jnp.minimum(a[0], b[0])
 
 
+def _max_of(x: Array, axis: int, by_columns: bool) -> Array:
+    if by_columns:
+        return functools.reduce(jnp.maximum, [_computed_once(m, x) for m in max_of_columns(x)])
+    return jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
+
+
 def row_of(x: Array, axis: int, machine: Machine) -> Row:
     """The rows of `x` along `axis`."""
     x = x.astype(arithmetic_dtype(x.dtype))
     by_columns = machine.alone and x.dtype == jnp.float32 and is_of_few_columns(x.shape, axis)
-    if by_columns:
-        parts = [_computed_once(part, x) for part in max_of_columns(x)]
-        maximum = functools.reduce(jnp.maximum, parts)
-    else:
-        maximum = jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
+    maximum = _max_of(x, axis, by_columns)
     return Row(
         x=x,
         axis=axis,
@@ -159,9 +164,10 @@ class MaximumLeftOut(NamedTuple):
 
 def leave_maximum_out(row: Row) -> MaximumLeftOut:
     """Summarises rows; of several equal maxima all but one are in the tail."""
+    at_maximum = row.x == row.maximum
     exp = row.exp_margin(row.x)
-    tail = row.sum_but_largest(exp, jnp.ones_like(row.maximum))
-    return MaximumLeftOut(row, row.x == row.maximum, exp, tail)
+    tail = row.sum_but_one(exp, at_maximum, 1)
+    return MaximumLeftOut(row, at_maximum, exp, tail)
 
 
 def _computed_once(values: Array, x: Array) -> Array:
@@ -170,8 +176,7 @@ def _computed_once(values: Array, x: Array) -> Array:
     A sum by slices would take twice the time. What comes out of a conditional is written to memory:
     both branches give the values, which the compiler does not see.
     """
-    sizes_known = all(isinstance(size, int) for size in x.shape)
-    if not sizes_known or x.size == 0 or values.shape == x.shape:
+    if not sizes_are_known(x.shape) or x.size == 0 or values.shape == x.shape:
         return values
     unknown = x.reshape(-1)[0] == jnp.inf
     return jax.lax.cond(unknown, lambda v: jnp.where(jnp.isnan(v), jnp.nan, v), lambda v: v, values)

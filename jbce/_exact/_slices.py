@@ -34,9 +34,14 @@ _IN_TURN = (
 )
 
 
+def sizes_are_known(shape: tuple[int, ...]) -> bool:
+    """Whether no size is symbolic, as in a program that is exported for many."""
+    return all(isinstance(size, int) for size in shape)
+
+
 def is_worth_slicing(shape: tuple[int, ...], axis: int) -> bool:
     """Whether sums along an axis are faster by slices; not where a size is symbolic."""
-    if not all(isinstance(size, int) for size in shape):
+    if not sizes_are_known(shape):
         return False
     return shape[axis] >= _FEWEST and math.prod(shape) >= _WORTH_SLICING
 

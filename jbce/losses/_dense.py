@@ -42,9 +42,8 @@ _INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
 def _largest_left_out(row: Row, q: Array) -> tuple[Array, Array]:
     """The largest label of each row, and the sum of the others."""
-    largest = jnp.max(q, axis=row.axis, keepdims=True, initial=-jnp.inf)
-    largest = jnp.where(row.exists, largest, 0)
-    return largest, row.sum_but_largest(q, largest)
+    largest = jnp.where(row.exists, row.max(q), 0)
+    return largest, row.sum_but_one(q, q == largest, largest)
 
 
 class _Loss(NamedTuple):
