@@ -5,6 +5,7 @@ import functools
 import definitions
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import optax
 import pytest
@@ -289,24 +290,62 @@ def _two(x, t):
     return dx - np.log1p(tail_x), dt - np.log1p(tail_t), p, q
 
 
-@pytest.mark.parametrize("distance", [1e-5, 1e-3, 0.1, 3.0, 30.0])
+# One device takes rows of few classes column by column, and sums of many by slices.
+@pytest.mark.parametrize("shape", [(50, 7), (1000, 10), (200, 130)], ids=str)
+@pytest.mark.parametrize("distance", [1e-5, 1e-3, 0.1, 1.0, 3.0, 30.0])
 @pytest.mark.parametrize("offset", [0.0, 64.0])
-def test_divergences_of_logits_keep_their_digits_where_they_are_nearly_equal(distance, offset):
+def test_divergences_of_logits_keep_their_digits_where_they_are_nearly_equal(
+    shape, distance, offset, key
+):
     # on a grid, so that the offset rounds nothing
-    t = jnp.round(LOGITS * 2**17) / 2**17
-    x = t + distance * jax.random.normal(jax.random.key(7), t.shape)
+    t = jnp.round(3 * jax.random.normal(key, shape) * 2**17) / 2**17
+    x = t + distance * jax.random.normal(jax.random.fold_in(key, 1), shape)
     x = jnp.round(x * 2**17) / 2**17 + offset
     log_q, log_p, p, q = _two(x, t)
     d = log_q - log_p
     near = d**2 / 2 + d**3 / 6 + d**4 / 24
     exact = np.sum(p * np.where(np.abs(d) < 1e-3, near, np.expm1(d) - d), -1)
-    found = jbce.softmax_kl_divergence(x, t)
-    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    assert definitions.ulps(jbce.softmax_kl_divergence(x, t), exact).max() <= 12
     middle = np.where(np.abs(d) < 1e-2, d**2 / 8 - d**4 / 64, np.log(2) - _binary_entropy(d))
-    exact = np.sum((p + q) * middle / 2, -1)
-    np.testing.assert_allclose(jbce.softmax_jensen_shannon_divergence(x, t), exact, rtol=1e-5)
-    gradient = jax.grad(lambda x: jbce.softmax_kl_divergence(x, t).sum())(x)
-    np.testing.assert_allclose(gradient, q - p, rtol=1e-4, atol=1e-6 * np.abs(q - p).max())
+    half = np.sum((p + q) * middle / 2, -1)
+    assert definitions.ulps(jbce.softmax_jensen_shannon_divergence(x, t), half).max() <= 12
+    of_both = jax.grad(lambda x, t: jbce.softmax_kl_divergence(x, t).sum(), argnums=(0, 1))
+    for gradient, slope in zip(of_both(x, t), (q - p, -p * (d + exact[:, None])), strict=True):
+        largest = np.abs(slope).max(-1, keepdims=True)
+        assert np.all(np.abs(gradient - slope) <= 6 * 2.0**-23 * largest)
+
+
+@pytest.mark.parametrize("distance", [1e-9, 1e-3, 3.0])
+def test_the_divergence_in_float64(distance):
+    # logits of 100 with differences far below: those of their margins are not differences of both
+    random = np.random.default_rng(0)
+    t = 100 + random.standard_normal((4, 6))
+    x = (t - 90) + distance * random.standard_normal((4, 6))
+    exact = []
+    with mpmath.workdps(60):
+        for row, other in zip(x, t, strict=True):
+            e, f = ([mpmath.exp(mpmath.mpf(float(a))) for a in logits] for logits in (row, other))
+            q, p = ([a / mpmath.fsum(powers) for a in powers] for powers in (e, f))
+            terms = (b * mpmath.log(b / a) for a, b in zip(q, p, strict=True))
+            exact.append(float(mpmath.fsum(terms)))
+    with jax.enable_x64(True):
+        found = jbce.softmax_kl_divergence(jnp.asarray(x), jnp.asarray(t))
+    assert found.dtype == np.float64
+    assert definitions.ulps(found, np.array(exact)).max() <= 12
+
+
+def test_both_may_be_sure_of_one_class():
+    # what differs are the small probabilities: log q − log p of the large ones has to keep them
+    x, t = jnp.array([[40.0, 0.0, 1.0], [30.0, 2.0, 0.5]]), jnp.array([[35.0, -30.0, 5.0]] * 2)
+    log_q, log_p, p, q = _two(x, t)
+    assert p[0, 0] > 1 - 1e-12 and q[0, 0] > 1 - 1e-12
+    of_both = jax.grad(lambda x, t: jbce.softmax_kl_divergence(x, t).sum(), argnums=(0, 1))
+    d = (log_q - log_p)[:, 1:]
+    divergence = np.sum(p[:, 1:] * (np.expm1(d) - d), -1, keepdims=True)
+    first, second = (q - p)[:, 1:], -(p[:, 1:] * (d + divergence))
+    for slope, others in zip(of_both(x, t), (first, second), strict=True):
+        exact = np.concatenate([-others.sum(-1, keepdims=True), others], -1)
+        assert definitions.ulps(slope, exact).max() <= 12
 
 
 def _binary_entropy(z):

@@ -115,6 +115,14 @@ def exp_of_negative(x: Array, error: Array) -> Array:
     return power * jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
+_FACTORIALS = tuple(1 / math.factorial(k + 2) for k in range(18))
+
+
+def exp_less_its_line(x: Array) -> Array:
+    """(eˣ − 1 − x)/x² on ±1, from its series."""
+    return polynomial(_FACTORIALS[:10] if x.dtype == jnp.float32 else _FACTORIALS, x)
+
+
 _CONSTANT_BEYOND = 128.0  # e⁻¹²⁸ is below the smallest subnormal float32
 
 

@@ -1,15 +1,23 @@
 """Losses between two distributions that are both given by their logits."""
 
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
 
 from .._arguments import PerExample, keep, parameter, split_where, transformed
-from .._exact import arithmetic_dtype, rounded_product, row_sum
-from .._typing import Array, ArrayLike, Axis, Bool, Float, as_axes, as_floating, check_same_shape
-from ..numerics import binary_negentropy, expm1mx, log_softmax, softmax
+from .._exact import arithmetic_dtype, row_sum
+from .._typing import (
+    Array,
+    ArrayLike,
+    Axis,
+    Bool,
+    Float,
+    as_axes,
+    as_floating,
+    check_same_shape,
+    one_axis,
+)
+from ..numerics import binary_negentropy, softmax
 from ._categorical import softmax_cross_entropy
+from ._two_rows import both_exist, kl_divergence_of_rows, log_ratio
 
 
 def _both(
@@ -33,42 +41,6 @@ def _both(
         for a in (x, t)
     )
     return x, t, axes, examples
-
-
-class _Pair(NamedTuple):
-    """Two softmax distributions, and d = log q − log p where both have the class, else 0."""
-
-    p: Array
-    q: Array
-    in_p: Array
-    in_q: Array
-    change: Array
-    undefined: Array
-
-
-_NEAR = 0.5
-
-
-def _pair(x: Array, t: Array, axes: tuple[int, ...]) -> _Pair:
-    undefined = jnp.any(jnp.isnan(x) | jnp.isnan(t), axis=axes, keepdims=True)
-    x, t = jnp.where(undefined, 0, x), jnp.where(undefined, 0, t)
-    log_q, log_p = log_softmax(x, axes), log_softmax(t, axes)
-    in_p, in_q = log_p != -jnp.inf, log_q != -jnp.inf
-    both = in_p & in_q
-    p = jnp.where(in_p, jnp.exp(jnp.where(in_p, log_p, 0)), 0)
-    q = jnp.where(in_q, jnp.exp(jnp.where(in_q, log_q, 0)), 0)
-    far = jnp.where(both, log_q, 0) - jnp.where(both, log_p, 0)
-    # Where logits differ by little, u, but for a common offset, d keeps the digits of u:
-    # log q − log p = u − log Σ p·eᵘ, whatever the offset.
-    finite = jnp.isfinite(x) & jnp.isfinite(t)
-    first, second = (rounded_product(jnp.where(finite, a, 0)) for a in (x, t))
-    moved = jnp.where(finite, first - second, 0)
-    moved = moved - jax.lax.stop_gradient(row_sum(p * moved, axes))
-    is_near = jnp.all((jnp.abs(moved) < _NEAR) & (finite | ~(in_p | in_q)), axes, keepdims=True)
-    small = jnp.where(is_near & both, moved, 0)
-    near = small - jnp.log1p(row_sum(p * jnp.expm1(small), axes))
-    change = jnp.where(both, jnp.where(is_near, near, far), 0)
-    return _Pair(p, q, in_p, in_q, change, jnp.squeeze(undefined, axes))
 
 
 def softmax_cross_entropy_with_target_logits(
@@ -123,9 +95,10 @@ def softmax_kl_divergence(
 ) -> Float[Array, "..."]:
     """Kullback-Leibler divergence Σ p·(log p − log q) of q = softmax(logits) from the targets' p.
 
-    Swap the arguments for the reverse divergence Σ q·(log q − log p). With d = log q − log p it is
-    Σ p·(eᵈ − 1 − d): no term is negative, so that it keeps its digits where the two are nearly
-    equal and the sum of p·(log p − log q) has lost them all. Its gradient is q − p.
+    Swap the arguments for the reverse divergence Σ q·(log q − log p). With the difference v of the
+    logits less its mean under p it is log1p(Σ p·(eᵛ − 1 − v)): no term is negative, so that it
+    keeps its digits where the two are nearly equal and the sum of p·(log p − log q) has lost them
+    all. Its gradient is q − p in the logits and −p·v in those of the targets.
 
     Args:
         logits: unnormalised log-probabilities of the model.
@@ -145,8 +118,8 @@ def softmax_kl_divergence(
         has not costs inf. NaN in either gives NaN, with a gradient of 0.
 
     Error:
-        float32: a few ulps where no log p and log q differ by more than 1/2 but for a common offset
-        (1e-6 of it down to differences of 1e-6 of the logits), and where they differ by much more.
+        float32, up to 1,000 classes: ≤ 12 ulp for every divergence ≥ 1e-30, and a common offset of
+        the logits takes nothing; both gradients ≤ 6 ulp of the largest entry of their row.
 
     Example:
         >>> import jax.numpy as jnp
@@ -162,12 +135,8 @@ def softmax_kl_divergence(
 
 
 def _kl(x: Array, t: Array, axes: tuple[int, ...]) -> Array:
-    p, q, in_p, in_q, change, undefined = _pair(x, t, axes)
-    # p·(eᵈ − 1 − d) as q − p − p·d where eᵈ is large
-    near = change < 1
-    terms = jnp.where(near, p * expm1mx(jnp.where(near, change, 0)), q - p * (1 + change))
-    terms = jnp.where(in_p, jnp.where(in_q, terms, jnp.inf), q)
-    return jnp.where(undefined, jnp.nan, jnp.sum(terms, axis=axes))
+    (x, axis), (t, _) = one_axis(x, axes), one_axis(t, axes)
+    return jnp.squeeze(kl_divergence_of_rows(x, t, axis=axis), axis)
 
 
 def softmax_jensen_shannon_divergence(
@@ -195,7 +164,7 @@ def softmax_jensen_shannon_divergence(
         As `jensen_shannon_divergence`; NaN in either gives NaN, with a gradient of 0.
 
     Error:
-        As `softmax_kl_divergence`: no term is negative.
+        float32, up to 1,000 classes: ≤ 12 ulp; no term is negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -206,11 +175,14 @@ def softmax_jensen_shannon_divergence(
         As `jensen_shannon_divergence`.
     """
     x, t, axes, examples = _both(logits, target_logits, axis, where)
-    p, q, in_p, in_q, change, undefined = _pair(x, t, axes)
+    (x, axis), (t, _) = one_axis(x, axes), one_axis(t, axes)
+    undefined = jnp.any(jnp.isnan(x) | jnp.isnan(t), axis=axis, keepdims=True)
+    x, t = jnp.where(undefined, 0, x), jnp.where(undefined, 0, t)
     # p·log(2p/(p + q)) + q·log(2q/(p + q)) = (p + q)·(log 2 − H(p/(p + q)))
-    surprise = binary_negentropy(jnp.where(in_p & in_q, change, jnp.inf))
-    divergence = jnp.sum((p + q) * surprise / 2, axis=axes)
-    return keep(examples, jnp.where(undefined, jnp.nan, divergence), 0)
+    ratio = jnp.where(both_exist(x, t, axis), log_ratio(x, t, axis), jnp.inf)
+    terms = (softmax(t, axis) + softmax(x, axis)) * binary_negentropy(ratio) / 2
+    divergence = jnp.where(undefined, jnp.nan, row_sum(terms, axis))
+    return keep(examples, jnp.squeeze(divergence, axis), 0)
 
 
 def distillation_loss(

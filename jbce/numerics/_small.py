@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from .._exact import by_precision, elementwise, polynomial
+from .._exact import by_precision, elementwise, exp_less_its_line, polynomial
 from .._typing import Array, ArrayLike, Float, as_floating
 from ._entropy import binary_entropy_slope
 from ._logistic import logistic_density
 
-_COEFFICIENTS = tuple(1 / math.factorial(k + 2) for k in range(18))
-
 
 def _expm1mx(x: Array) -> Array:
     near = jnp.clip(x, -1, 1)
-    series = near * near * polynomial(_COEFFICIENTS, near)
+    series = near * near * exp_less_its_line(near)
     return jnp.where(jnp.abs(x) < 1, series, jnp.expm1(x) - jnp.minimum(x, jnp.finfo(x.dtype).max))
 
 
