@@ -82,6 +82,22 @@ def _mean(first: Row, second: Row, whole: Array) -> Array:
     return first.once(first.rounded(first.wide(total) / whole))
 
 
+def _surplus(first: Row, second: Row, mean: Array) -> Array:
+    """S·Σ f, where the mean is not far below 0."""
+    e, f, u = first.exp_margin(first.x), second.exp_margin(second.x), _moved(first, second)
+    mean = at_least(2 * _FAR, mean)
+    scale = first.once(first.rounded(jnp.exp(-first.wide(mean))))  # f·eᵛ = e·scale
+    v = _rounded(u, mean)
+    small = jnp.clip(v, -1, 1)
+    series = f * (small * small * exp_less_its_line(small))
+    terms = jnp.where(jnp.abs(v) < 1, series, e * scale - f * (1 + v))
+    return first.sum(jnp.where(f == 0, e * scale, terms))
+
+
+def _rounded(u: Array, less: Array) -> Array:
+    return (u - less.astype(u.dtype)).astype(less.dtype)
+
+
 def _apart(*rows: Row) -> list[Row]:
     """For a sum of its own: what two sums share is written to memory, in float64.
 
@@ -97,16 +113,8 @@ def _pair_of(x: Array, t: Array, axis: int, machine: Machine) -> _Pair:
     one, two = _apart(first, second)
     mean = _mean(one, two, other_whole)
     one, two = _apart(one, two)
-    e, f, u = one.exp_margin(one.x), two.exp_margin(two.x), _moved(one, two)
-    # Of S first what is still to be divided by Σ exp(t − max t).
-    near_mean = at_least(2 * _FAR, mean)
-    scale = first.once(first.rounded(jnp.exp(-first.wide(near_mean))))
-    v = (u - near_mean.astype(u.dtype)).astype(f.dtype)
-    small = jnp.clip(v, -1, 1)
-    near = f * (small * small * exp_less_its_line(small))
-    terms = jnp.where(jnp.abs(v) < 1, near, e * scale - f * (1 + v))
-    surplus = first.sum(jnp.where(f == 0, e * scale, terms))
-    near = first.rounded(first.log1p(first.wide(surplus) / other_whole))
+    surplus = first.wide(_surplus(one, two, mean)) / other_whole
+    near = first.rounded(first.log1p(surplus))
     log_whole, other_log_whole = (first.log1p(first.wide(row.tail)) for row in (left, other_left))
     far = first.rounded(log_whole - other_log_whole)
     is_confident = first.rounded(jnp.maximum(log_whole, other_log_whole)) < jnp.abs(mean) + near
@@ -135,13 +143,9 @@ def _both_form(x: Array, t: Array, *, axis: int, machine: Machine) -> list[Array
     targets = jnp.where(second.exists, second.exp_margin(second.x) / pair.other_whole, 0)
     d = _rounded(_moved(first, second), pair.shift)
     small = jnp.clip(d, -1, 1)
-    near = targets * (small + small * small * exp_less_its_line(small))
-    residual = jnp.where((targets != 0) & (jnp.abs(d) < 1), near, probs - targets)
+    series = targets * (small + small * small * exp_less_its_line(small))
+    residual = jnp.where((targets != 0) & (jnp.abs(d) < 1), series, probs - targets)
     return [pair.divergence, jnp.where(pair.undefined, 0, residual)]
-
-
-def _rounded(u: Array, less: Array) -> Array:
-    return (u - less.astype(u.dtype)).astype(less.dtype)
 
 
 def _ratios_form(x: Array, t: Array, *, axis: int, machine: Machine) -> list[Array]:
