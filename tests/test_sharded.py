@@ -39,6 +39,7 @@ cases = {
     "integer": (jbce.softmax_cross_entropy_with_integer_labels, index),
     "dense": (jbce.softmax_cross_entropy, jax.nn.softmax(jax.random.normal(key, (8, 16, 5)))),
     "binary": (jbce.sigmoid_binary_cross_entropy, jax.random.uniform(key, (8, 16, 5))),
+    "divergence": (jbce.softmax_kl_divergence, jax.random.normal(key, (8, 16, 5))),
 }
 mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
 for name, (loss, labels) in cases.items():
@@ -61,6 +62,9 @@ for name, (loss, labels) in cases.items():
         with jax.set_mesh(mesh):
             x, y = (jax.device_put(a, NamedSharding(mesh, P("batch"))) for a in (logits, labels[0]))
             close(jax.jit(jax.value_and_grad(average))(x, y), plain)
+            if name == "divergence":  # of arrays one of which is not spread
+                close(jax.jit(jax.value_and_grad(average))(x, labels[0]), plain)
+                close(jax.jit(jax.value_and_grad(average))(logits, y), plain)
 """
 CLASSES = """
 keys = jax.random.split(jax.random.key(0), 3)

@@ -334,6 +334,28 @@ def test_the_divergence_in_float64(distance):
     assert definitions.ulps(found, np.array(exact)).max() <= 12
 
 
+def test_the_curvature_where_both_are_equal_is_that_of_the_softmax():
+    x = jnp.array([1.0, 2.0, 0.5])
+    p = jax.nn.softmax(x)
+    fisher = jnp.diag(p) - jnp.outer(p, p)
+    hessian = jax.hessian(jbce.softmax_kl_divergence, argnums=(0, 1))(x, x)
+    for i, j in np.ndindex(2, 2):
+        np.testing.assert_allclose(hessian[i][j], fisher if i == j else -fisher, atol=1e-6)
+
+
+# The first two classes are alike in both; what the third lacks is theirs.
+@pytest.mark.parametrize("low", [(-3.0, -80.0, -9.0), (-5.0, -60.0, -12.0), (-11.0, -104.0, -21.0)])
+def test_a_small_class_moves_all_others(low):
+    second, third, other_third = low
+    x, t = jnp.array([0.0, second, third]), jnp.array([0.0, second, other_third])
+    _, _, p, q = _two(x, t)
+    gradient = jax.grad(jbce.softmax_kl_divergence)(x, t)
+    # q − p from what the third class loses, of which the others take their shares
+    change = p[2] - q[2]
+    exact = np.array([change / (1 + np.exp(second)), change / (1 + np.exp(-second)), -change])
+    assert np.all(np.abs(gradient - exact) <= 6 * 2.0**-23 * change)
+
+
 def test_both_may_be_sure_of_one_class():
     # what differs are the small probabilities: log q − log p of the large ones has to keep them
     x, t = jnp.array([[40.0, 0.0, 1.0], [30.0, 2.0, 0.5]]), jnp.array([[35.0, -30.0, 5.0]] * 2)
@@ -375,6 +397,10 @@ def test_two_distributions_where_something_is_impossible():
     kl = jbce.softmax_kl_divergence(x, t)
     np.testing.assert_allclose(kl[1], np.log1p(np.exp(1)), rtol=1e-6)
     assert kl[0] == INF and np.isfinite(kl[2]) and kl[3] == 0
+    assert jbce.softmax_kl_divergence(jnp.array([0.0, -INF]), jnp.array([0.0, -200.0])) == INF
+    nowhere = jnp.full(3, -INF)
+    cost, slope = jax.value_and_grad(jbce.softmax_kl_divergence)(jnp.arange(3.0), nowhere)
+    assert cost == 0 and not slope.any()
     js = jbce.softmax_jensen_shannon_divergence(x, t)
     assert bool((js >= 0).all()) and bool((js <= np.log(2) * (1 + 1e-6)).all())
     for divergence in (jbce.softmax_kl_divergence, jbce.softmax_jensen_shannon_divergence):

@@ -115,11 +115,13 @@ def softmax_kl_divergence(
 
     Edges:
         A class that the targets do not have costs what the model gives it; one that only the model
-        has not costs inf. NaN in either gives NaN, with a gradient of 0.
+        has not costs inf. Targets without any class cost 0. NaN in either gives NaN. Both, and
+        infinite costs in the targets, have a gradient of 0.
 
     Error:
         float32, up to 1,000 classes: ≤ 12 ulp for every divergence ≥ 1e-30, and a common offset of
         the logits takes nothing; both gradients ≤ 6 ulp of the largest entry of their row.
+        Probabilities below the smallest normal number count as 0.
 
     Example:
         >>> import jax.numpy as jnp

@@ -13,7 +13,6 @@ from .._exact import (
     at_most,
     exact_primitive,
     exp_less_its_line,
-    leave_maximum_out,
     per_platform,
     row_of,
     row_sum,
@@ -23,44 +22,47 @@ from .._typing import Array
 from ..numerics import log_softmax, softmax, softmax_tangent
 from ._outputs import loss_and_residual_like, loss_like
 
-# With p = softmax(t), q = softmax(x), u = (x − max x) − (t − max t) and v = u − Σ p·u:
+# With p = softmax(t), q = softmax(x), u = (x − max x) − (t − max t), v = u − Σ p·u, and e and f the
+# exponentials of both margins:
 #
 #   divergence  Σ p·(log p − log q) = log Σ p·eᵛ = log1p(S),   S = Σ p·(eᵛ − 1 − v)
-#   log ratio   log q − log p = u − shift = d,   shift = Σ p·u + log1p(S) = log Σ e/Σ f
+#   log ratio   log q − log p = u − shift = d,   shift = log(Σe/Σf) = log1p(W),   W = Σ p·(eᵘ − 1)
 #   gradients   q − p = p·(eᵈ − 1) in x,   −p·v in t
 #
-# with e and f the exponentials of both margins. No term of S is negative, and an error of ε in the
-# mean Σ p·u is one of ε in log1p(S), relative to it: where rows are nearly equal, but for a common
-# offset, nothing cancels. Where −Σ p·u is large, so is the divergence, and it is shift − Σ p·u. The
-# shift is taken from what is smaller, and has less to cancel: the mean and log1p(S), or the
-# logarithms of Σ e and Σ f, which are near 0 where both rows are confident of one class.
+# No term of S is negative, and an error of ε in the mean Σ p·u is one of ε in log1p(S), relative to
+# it: where rows are nearly equal, but for a common offset, nothing cancels. Where −Σ p·u is large,
+# so is the divergence, and it is shift − Σ p·u. A term of W is p times what changes.
 
 _FAR = -16.0
 _INFINITE = 1e300  # stands for infinity in float64
 
 
 class _Pair(NamedTuple):
-    """What both rows have of each class, and of each row what all of it takes."""
+    """Both rows, and what there is one of per row."""
 
     first: Row
     second: Row
     undefined: Array
-    shift: Array
+    whole: Array  # Σe
+    other_whole: Array  # Σf
+    mean: Array  # Σ p·u
     divergence: Array
-    whole: Array  # Σ exp(x − max x)
-    other_whole: Array
 
 
 def _moved(first: Row, second: Row) -> Array:
     """u of each class, finite; in float64 where that is at hand."""
     finfo = jnp.finfo(first.x.dtype)
     if not first.double:
+        margins = [jnp.maximum(row.margin(row.x), finfo.min / 4) for row in (first, second)]
+        rough = margins[0] - margins[1]
         x, t, top, other_top = (
             jnp.clip(a, finfo.min / 4, finfo.max / 4)
             for a in (first.x, second.x, first.maximum, second.maximum)
         )
         difference, offset = two_sum(x, -t), two_sum(top, -other_top)
-        return (difference.high - offset.high) + (difference.low - offset.low)
+        exact = (difference.high - offset.high) + (difference.low - offset.low)
+        # Where that is large, so are logits, whose differences may overflow.
+        return jnp.where(jnp.abs(rough) < 1 / finfo.eps**4, exact, rough)
     margins = []
     for row in (first, second):
         maximum = jnp.clip(row.maximum, finfo.min, finfo.max).astype(jnp.float64)
@@ -69,21 +71,26 @@ def _moved(first: Row, second: Row) -> Array:
     return margins[0] - margins[1]
 
 
+def _rounded(u: Array, less: Array) -> Array:
+    return (u - less.astype(u.dtype)).astype(less.dtype)
+
+
 def _is_out(row: Row) -> Array:
     """Which classes have no probability, not even a small one."""
     return (row.x == -jnp.inf) | (row.infinite & (row.x != jnp.inf))
 
 
 def _mean(first: Row, second: Row, whole: Array) -> Array:
-    """Σ f·u/Σ f; −∞ where a class that the second row has is out of the first."""
+    """Σ p·u; −∞ where the first row lacks a class that the second has."""
     f, u = second.exp_margin(second.x), _moved(first, second)
-    weighed = (f.astype(u.dtype) * u).astype(f.dtype)
-    total = first.sum(jnp.where(f == 0, 0, jnp.where(_is_out(first), -jnp.inf, weighed)))
-    return first.once(first.rounded(first.wide(total) / whole))
+    weighed = jnp.where(f == 0, 0, (f.astype(u.dtype) * u).astype(f.dtype))
+    is_missing = _is_out(first) & ~_is_out(second)
+    total = first.sum(jnp.where(is_missing, -jnp.inf, weighed))
+    return first.once(first.rounded(first.wide(total) / first.wide(whole)))
 
 
-def _surplus(first: Row, second: Row, mean: Array) -> Array:
-    """S·Σ f, where the mean is not far below 0."""
+def _surplus(first: Row, second: Row, mean: Array, whole: Array) -> Array:
+    """S, where the mean is not far below 0."""
     e, f, u = first.exp_margin(first.x), second.exp_margin(second.x), _moved(first, second)
     mean = at_least(2 * _FAR, mean)
     scale = first.once(first.rounded(jnp.exp(-first.wide(mean))))  # f·eᵛ = e·scale
@@ -91,11 +98,28 @@ def _surplus(first: Row, second: Row, mean: Array) -> Array:
     small = jnp.clip(v, -1, 1)
     series = f * (small * small * exp_less_its_line(small))
     terms = jnp.where(jnp.abs(v) < 1, series, e * scale - f * (1 + v))
-    return first.sum(jnp.where(f == 0, e * scale, terms))
+    return first.wide(first.sum(jnp.where(f == 0, e * scale, terms))) / first.wide(whole)
 
 
-def _rounded(u: Array, less: Array) -> Array:
-    return (u - less.astype(u.dtype)).astype(less.dtype)
+def _shift(first: Row, second: Row, whole: Array, other_whole: Array) -> Array:
+    """log(Σe/Σf)."""
+    e, f, u = first.exp_margin(first.x), second.exp_margin(second.x), _moved(first, second)
+    u = u.astype(f.dtype)
+    terms = jnp.where(jnp.abs(u) < 1, f * _expm1(u), e - f)
+    change = first.wide(first.sum(terms)) / first.wide(other_whole)
+    near = first.rounded(jnp.log1p(jnp.clip(change, -0.5, 0.5)))
+    far = _log_ratio_of(first, whole, other_whole)
+    return first.once(jnp.where(jnp.abs(change) < 0.5, near, far))
+
+
+def _expm1(x: Array) -> Array:
+    """On ±1."""
+    x = jnp.clip(x, -1, 1)
+    return x + x * x * exp_less_its_line(x)
+
+
+def _log_ratio_of(row: Row, whole: Array, other_whole: Array) -> Array:
+    return jnp.log(row.rounded(row.wide(whole) / row.wide(other_whole)))
 
 
 def _apart(*rows: Row) -> list[Row]:
@@ -106,30 +130,29 @@ def _apart(*rows: Row) -> list[Row]:
     return [row if row.by_columns else row.apart() for row in rows]
 
 
+def _spread_alike(x: Array, t: Array) -> list[Array]:
+    """Both as an explicit mesh spreads their sum."""
+    if jax.typeof(x).sharding == jax.typeof(t).sharding:
+        return [x, t]
+    nothing = jnp.full_like(x + t, -jnp.inf)
+    return [jnp.maximum(array, nothing) for array in (x, t)]
+
+
 def _pair_of(x: Array, t: Array, axis: int, machine: Machine) -> _Pair:
-    first, second = row_of(x, axis, machine), row_of(t, axis, machine)
-    left, other_left = leave_maximum_out(first), leave_maximum_out(second)
-    whole, other_whole = (1 + first.wide(row.tail) for row in (left, other_left))
-    one, two = _apart(first, second)
-    mean = _mean(one, two, other_whole)
-    one, two = _apart(one, two)
-    surplus = first.wide(_surplus(one, two, mean)) / other_whole
-    near = first.rounded(first.log1p(surplus))
-    log_whole, other_log_whole = (first.log1p(first.wide(row.tail)) for row in (left, other_left))
-    far = first.rounded(log_whole - other_log_whole)
-    is_confident = first.rounded(jnp.maximum(log_whole, other_log_whole)) < jnp.abs(mean) + near
-    is_far = mean < _FAR
-    undefined = jnp.isnan(left.tail) | jnp.isnan(other_left.tail)
-    divergence = jnp.where(second.exists, jnp.where(is_far, far - mean, near), 0)
-    return _Pair(
-        first=one,
-        second=two,
-        undefined=undefined,
-        shift=jnp.where(is_confident, far, mean + near),
-        divergence=jnp.where(undefined, jnp.nan, divergence),
-        whole=first.rounded(whole),
-        other_whole=first.rounded(other_whole),
+    first, second = (row_of(array, axis, machine) for array in _spread_alike(x, t))
+    # At least 1, but for rows in which nothing is.
+    whole, other_whole = (
+        row.once(jnp.maximum(row.sum(row.exp_margin(row.x)), 1)) for row in (first, second)
     )
+    first, second = _apart(first, second)
+    mean = _mean(first, second, other_whole)
+    first, second = _apart(first, second)
+    near = first.rounded(first.log1p(_surplus(first, second, mean, other_whole)))
+    far = _log_ratio_of(first, whole, other_whole) - mean
+    undefined = jnp.isnan(whole) | jnp.isnan(other_whole)
+    divergence = jnp.where(second.exists, jnp.where(mean < _FAR, far, near), 0)
+    divergence = jnp.where(undefined, jnp.nan, divergence)
+    return _Pair(first, second, undefined, whole, other_whole, mean, divergence)
 
 
 def _divergence_form(x: Array, t: Array, *, axis: int, machine: Machine) -> Array:
@@ -138,27 +161,28 @@ def _divergence_form(x: Array, t: Array, *, axis: int, machine: Machine) -> Arra
 
 def _both_form(x: Array, t: Array, *, axis: int, machine: Machine) -> list[Array]:
     pair = _pair_of(x, t, axis, machine)
-    first, second = pair.first.apart(), pair.second.apart()
-    probs = jnp.where(first.exists, first.exp_margin(first.x) / pair.whole, 0)
-    targets = jnp.where(second.exists, second.exp_margin(second.x) / pair.other_whole, 0)
-    d = _rounded(_moved(first, second), pair.shift)
-    small = jnp.clip(d, -1, 1)
-    series = targets * (small + small * small * exp_less_its_line(small))
-    residual = jnp.where((targets != 0) & (jnp.abs(d) < 1), series, probs - targets)
-    return [pair.divergence, jnp.where(pair.undefined, 0, residual)]
+    first, second = _apart(pair.first, pair.second)
+    shift = _shift(first, second, pair.whole, pair.other_whole)
+    first, second = first.apart(), second.apart()
+    probs = first.exp_margin(first.x) / pair.whole
+    targets = second.exp_margin(second.x) / pair.other_whole
+    d = _rounded(_moved(first, second), shift)
+    is_near = (targets != 0) & (jnp.abs(d) < 1)
+    residual = jnp.where(is_near, targets * _expm1(d), probs - targets)
+    return [pair.divergence, jnp.where(second.exists & ~pair.undefined, residual, 0)]
 
 
 def _ratios_form(x: Array, t: Array, *, axis: int, machine: Machine) -> list[Array]:
     pair = _pair_of(x, t, axis, machine)
-    first, second = pair.first.apart(), pair.second.apart()
-    d = _rounded(_moved(first, second), pair.shift)
+    first, second = _apart(pair.first, pair.second)
+    d = _rounded(_moved(first, second), _shift(first, second, pair.whole, pair.other_whole))
     # v of margins from the class that is the second row's largest, whose v may be next to nothing.
     top = first.max(jnp.where(second.x == second.maximum, first.x, -jnp.inf))
     centred = first._replace(maximum=top)
-    mean = _mean(centred, second, first.wide(pair.other_whole))
-    v = _rounded(_moved(centred, second), mean)
+    v = _rounded(_moved(centred, second), _mean(centred, second, pair.other_whole))
     exists = ~(_is_out(first) | _is_out(second) | pair.undefined)
-    return [jnp.where(exists, d, 0), jnp.where(exists & jnp.isfinite(v), v, 0)]
+    is_finite = (pair.mean != -jnp.inf) & jnp.isfinite(v)
+    return [jnp.where(exists, d, 0), jnp.where(exists & is_finite, v, 0)]
 
 
 def _tangent(residual: Array, arrays: Sequence[Array], tangents: Sequence[Any], axis: int) -> Array:
@@ -168,8 +192,8 @@ def _tangent(residual: Array, arrays: Sequence[Array], tangents: Sequence[Any], 
         moved += row_sum(residual * x_dot, axis)
     if t_dot is not None:
         _, v = _ratios(*arrays, axis=axis)
-        pull = jnp.where(v == 0, 0, softmax(arrays[1], axis) * v)  # and of NaN there is no trace
-        moved -= row_sum(pull * t_dot, axis)
+        probs = softmax(arrays[1], axis)
+        moved -= row_sum(jnp.where(jnp.isnan(probs), 0, probs) * v * t_dot, axis)
     return moved
 
 
@@ -181,7 +205,8 @@ def _divergence_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: 
 def _both_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
     divergence, residual = _both(*primals, axis=axis)
     moved = _difference(softmax_tangent, primals, tangents, axis)
-    moved = jnp.where(jnp.isnan(divergence), 0, moved)
+    exists = jnp.any(primals[1] != -jnp.inf, axis=axis, keepdims=True)
+    moved = jnp.where(exists & ~jnp.isnan(divergence), moved, 0)
     tangent = _tangent(residual, primals, tangents, axis)
     return [divergence, residual], [tangent, moved]
 
@@ -215,7 +240,7 @@ def both_exist(x: Array, t: Array, axis: int) -> Array:
 
 def _difference(rule: Any, primals: Sequence[Array], tangents: Sequence[Any], axis: int) -> Array:
     """The tangent in the first array less that in the second."""
-    moved = jnp.zeros_like(primals[0])
+    moved = jnp.zeros_like(primals[0] + primals[1])
     for sign, array, tangent in zip((1, -1), primals, tangents, strict=True):
         if tangent is not None:
             moved += sign * rule(array, tangent, axis)
