@@ -42,6 +42,7 @@ import jbce
 from jbce import metrics, training
 
 from ._data import File, path_of
+from ._drawing import COLOURS, INK, label, legend, new_axes
 from ._fitting import filled
 from ._record import Record
 
@@ -383,9 +384,8 @@ def _saved(models: list[Any], features: np.ndarray, config: Config, name: str) -
             yield bool(np.array_equal(np.asarray(model(given)), np.asarray(again(given))))
 
 
-def _figure(differences: dict[str, Any]) -> Any:
-    figure = matplotlib.figure.Figure(figsize=(6, 0.32 * len(differences) + 1.4))
-    axes = figure.subplots()
+def _figure(differences: dict[str, Any]) -> matplotlib.figure.Figure:
+    drawing, (axes,) = new_axes(height=0.32 * len(differences) + 1.4)
     places = np.arange(len(differences))[::-1]
     for index, (model, shift) in enumerate(((LOGISTIC, 0.14), (BOOSTING, -0.14))):
         found = np.array([of[index] for of in differences.values()])
@@ -395,13 +395,15 @@ def _figure(differences: dict[str, Any]) -> Any:
             xerr=np.stack([found[:, 0] - found[:, 1], found[:, 2] - found[:, 0]]),
             fmt="o" if index == 0 else "s",
             markersize=4,
-            color=f"C{index}",
+            color=COLOURS[index],
             label=f"beside {model}",
         )
-    axes.axvline(0, color="0.5", linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(places, [*differences])
     axes.set_xscale("symlog", linthresh=0.05)
-    axes.set_xlabel("difference of log loss in nats; left of 0 the networks are better")
-    axes.legend(loc="lower left", fontsize=8)
-    figure.tight_layout()
-    return figure
+    ticks = (-0.5, -0.2, -0.05, 0, 0.05, 0.2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    label(axes, "networks' log loss less the others', nats", "")
+    legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return drawing
