@@ -22,8 +22,10 @@ from ._columns import (
     sum_of_columns_but_largest,
 )
 from ._primitive import arithmetic_dtype
-from ._scalar import at_most, exp_of_negative, log1p_of_unit
+from ._scalar import at_least, at_most, exp_of_negative, log1p_of_unit
 from ._slices import is_worth_slicing, sizes_are_known, sum_by_slices
+
+_INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
 
 class Machine(NamedTuple):
@@ -90,6 +92,13 @@ class Row(NamedTuple):
         """x − maximum, rounded once to the dtype of `x`; 0 where both are infinite."""
         maximum = self.maximum.astype(x.dtype)
         return jnp.where(x == maximum, 0, x - maximum)
+
+    def finite_margin(self) -> Array:
+        """x − maximum in float64, rounded not at all; for an infinite one a number beyond all."""
+        finfo = jnp.finfo(self.x.dtype)
+        maximum = jnp.clip(self.maximum, finfo.min, finfo.max).astype(jnp.float64)
+        margin = at_most(float(finfo.max), self.x).astype(jnp.float64) - maximum
+        return at_least(-_INFINITE, margin)
 
     def exp_margin(self, x: Array) -> Array:
         """exp(x − maximum) for x ≤ maximum, without the rounding error of the margin.

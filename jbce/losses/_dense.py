@@ -12,8 +12,6 @@ from .._exact import (
     MaximumLeftOut,
     Row,
     arithmetic_dtype,
-    at_least,
-    at_most,
     exact_primitive,
     leave_maximum_out,
     per_platform,
@@ -36,8 +34,6 @@ from ._outputs import loss_and_residual_like, loss_like
 #
 # p_j·Q − q_j would cancel where a label is hard or nearly hard. Here Q − q_j of the largest label
 # is the sum of the others, and 1 − p_j of the largest probability is tail/(1 + tail).
-
-_INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
 
 def _largest_left_out(row: Row, q: Array) -> tuple[Array, Array]:
@@ -110,10 +106,7 @@ def _linear(row: Row, q: Array) -> Array:
     """q·(maximum − x) per class: 0 without label mass, inf with some on a class at −inf."""
     if not row.double:
         return jnp.where(q == 0, 0, -q * row.margin(row.x))
-    finfo = jnp.finfo(row.x.dtype)
-    maximum = jnp.clip(row.maximum, finfo.min, finfo.max).astype(jnp.float64)
-    margin = at_most(float(finfo.max), row.x).astype(jnp.float64) - maximum
-    return (at_least(-_INFINITE, margin) * -q.astype(jnp.float64)).astype(q.dtype)
+    return (row.finite_margin() * -q.astype(jnp.float64)).astype(q.dtype)
 
 
 def _finite(values: Array) -> Array:

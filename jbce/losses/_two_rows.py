@@ -10,7 +10,6 @@ from .._exact import (
     Machine,
     Row,
     at_least,
-    at_most,
     exact_primitive,
     exp_less_its_line,
     per_platform,
@@ -34,7 +33,6 @@ from ._outputs import loss_and_residual_like, loss_like
 # so is the divergence, and it is shift − Σ p·u. A term of W is p times what changes.
 
 _FAR = -16.0
-_INFINITE = 1e300  # stands for infinity in float64
 
 
 class _Pair(NamedTuple):
@@ -63,12 +61,7 @@ def _moved(first: Row, second: Row) -> Array:
         exact = (difference.high - offset.high) + (difference.low - offset.low)
         # Where that is large, so are logits, whose differences may overflow.
         return jnp.where(jnp.abs(rough) < 1 / finfo.eps**4, exact, rough)
-    margins = []
-    for row in (first, second):
-        maximum = jnp.clip(row.maximum, finfo.min, finfo.max).astype(jnp.float64)
-        margin = at_most(float(finfo.max), row.x).astype(jnp.float64) - maximum
-        margins.append(at_least(-_INFINITE, margin))
-    return margins[0] - margins[1]
+    return first.finite_margin() - second.finite_margin()
 
 
 def _rounded(u: Array, less: Array) -> Array:
