@@ -341,7 +341,8 @@ def test_a_sweep_goes_on_from_the_chunks_that_are_finished(swept, tmp_path, monk
     monkeypatch.setattr(
         _sweep_runner.Runner, "run", lambda *a: (trained.append(a[-1].name), run(*a))[1]
     )
-    result = sweep(make, SETTINGS, **choice)
+    with pytest.warns(training.CheckpointWarning, match=rf"trials-{trained[0]}.* trained again"):
+        result = sweep(make, SETTINGS, **choice)
     assert len(trained) == 1 + 2 and trained[1] == trained[0]  # the torn one, and the missing one
     np.testing.assert_allclose(result.logits, swept.logits, rtol=1e-4, atol=1e-6)
     for other in ({"epochs": 4}, {"key": jax.random.key(2)}):
@@ -485,8 +486,12 @@ def test_a_damaged_chunk_is_trained_again(tmp_path):
     safetensors.numpy.save_file({"settings": arrays["settings"]}, other)
     missing.unlink()
     (tmp_path / "trials-9-9-seeds-0-0.safetensors").mkdir()  # no file at all
-    again = sweep(make, settings, **choice)
+    with pytest.warns(training.CheckpointWarning) as warned:
+        again = sweep(make, settings, **choice)
     np.testing.assert_array_equal(again.logits, whole.logits)
+    reasons = ("not those that were written", "digest", "directory")
+    for warning, reason in zip(warned, reasons, strict=True):
+        assert reason in str(warning.message)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class CheckpointError(RuntimeError):
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint was refused, and the one before it is tried; the message says why."""
+    """What a run or a sweep has kept is damaged; the message says why, and what is done instead."""
 
 
 class Position(NamedTuple):

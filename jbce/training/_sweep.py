@@ -82,7 +82,7 @@ def sweep(
             free of the machine's.
         folder: where finished chunks are kept, so that a sweep that died goes on from them, also
             with another `chunk`, `memory`, `metrics` or `devices`. What is damaged is trained
-            again; the folder of another sweep is refused.
+            again, with a `CheckpointWarning`; the folder of another sweep is refused.
         devices: over which a chunk is spread; None: the first alone.
         progress: a progress bar if standard error is a terminal.
 

@@ -3,12 +3,13 @@
 import json
 import os
 import pathlib
+import warnings
 from typing import Any
 
 import numpy as np
 
 from .._whole_file import write_whole
-from ._checkpoints import digest_of
+from ._checkpoints import CheckpointWarning, digest_of
 from ._extra import extra
 from ._leaves import from_file, to_file
 from ._sweep_parts import Part
@@ -54,9 +55,14 @@ class SweepStore:
             try:
                 found = safetensors.numpy.load(path.read_bytes())
                 if found.pop("digest").tobytes() != _digest(found):
-                    continue
+                    raise ValueError("its numbers are not those that were written")
                 found = from_file(found)
-            except (KeyError, OSError, ValueError, safetensors.SafetensorError):
+            except (KeyError, OSError, ValueError, safetensors.SafetensorError) as error:
+                warnings.warn(
+                    f"{path} is damaged, and its trials are trained again ({error}).",
+                    CheckpointWarning,
+                    stacklevel=3,
+                )
                 continue
             settings, seeds = (found.pop(name).tolist() for name in ("settings", "seeds"))
             part = Part(settings, seeds, (len(seeds), len(settings)))
