@@ -22,7 +22,7 @@ A softmax has it from the start that exactly one class is the case; ten sigmoids
 The last figure shows how far they have come.
 
 Intervals of the table know the test images, of one pair of networks. The second table repeats that
-with other seeds; its last line has an interval that knows seeds too (Student's t, of their mean).
+with other seeds; its last line has an interval that knows seeds too.
 """
 
 import math
@@ -34,11 +34,10 @@ import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 import optax
-import scipy.special
 from flax import nnx
 
 import jbce
-from jbce import plots, training
+from jbce import metrics, plots, training
 
 from . import _held_out
 from ._convolutions import ConvNet
@@ -46,7 +45,7 @@ from ._drawing import COLOURS, INK, label, new_axes
 from ._fitting import predicted
 from ._held_out import HeldOut
 from ._images import FASHION_CLASSES, Images, fashion_mnist
-from ._over_seeds import interval
+from ._over_seeds import record_difference
 from ._record import Record
 
 SOFTMAX, REST, ODDS = "softmax", "one v. rest", "its odds"
@@ -122,7 +121,18 @@ def run(config: Config, record: Record) -> None:
         "Training: the mean loss of an epoch, of each network in its own measure (one softmax, or "
         "a sum of ten binary cross-entropies).",
     )
-    over_seeds(config, pairs, images.test_labels, record)
+    record_difference(
+        {name: np.stack([pair[name] for pair in pairs]) for name in (SOFTMAX, REST)},
+        images.test_labels,
+        {
+            "log loss": metrics.log_loss,
+            "Brier": metrics.brier_score,
+            "accuracy": metrics.accuracy,
+        },
+        record,
+        seed=config.seed,
+        confidence=config.confidence,
+    )
     record.figure(
         "sums",
         draw_sums(pairs[0][REST]),
@@ -153,53 +163,6 @@ def train(
         progress=False,
     )
     return np.asarray(predicted(fitted.model, images.test)), np.asarray(fitted.history.loss)
-
-
-def over_seeds(
-    config: Config, pairs: list[dict[str, np.ndarray]], labels: np.ndarray, record: Record
-) -> None:
-    """What one against the rest has more than softmax, for every seed and on average."""
-    found = [
-        {name: of_each_image(pair[name], labels) for name in (SOFTMAX, REST)} for pair in pairs
-    ]
-    rows = [[f"seed {config.seed + index}"] for index in range(len(pairs))] + [["mean"]]
-    for title, unit in (("log loss", "nat"), ("Brier", "1"), ("accuracy", "1")):
-        means, key = [], _held_out.identifier(title)
-        for models, row in zip(found, rows, strict=False):
-            difference = models[REST][title] - models[SOFTMAX][title]
-            _, half = interval(difference, config.confidence)
-            means.append(difference.mean())
-            row.append(f"{means[-1]:+.4f} ± {half:.4f}")
-        mean, half = interval(np.array(means), config.confidence)
-        rows[-1].append(f"{mean:+.4f} ± {half:.4f}")
-        record.metric(f"{key}.mean_difference", mean, unit)
-        record.metric(f"{key}.mean_difference.low", mean - half, unit)
-        record.metric(f"{key}.mean_difference.high", mean + half, unit)
-        if title != "Brier":
-            record.headline(
-                f"{title}, one v. rest − softmax, {len(pairs)} seeds",
-                *(mean, mean - half, mean + half),
-                unit=unit,
-                interval=f"{config.confidence:.0%}",
-            )
-    record.table(
-        "One against the rest minus softmax",
-        ("", "log loss", "Brier", "accuracy"),
-        [tuple(row) for row in rows],
-        note=f"± half of the {config.confidence:.0%} interval: over test images for a seed, over "
-        "seeds for the mean.",
-    )
-
-
-def of_each_image(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics that are means over images, before the mean."""
-    log_probs = logits - scipy.special.logsumexp(logits, axis=-1, keepdims=True)
-    is_class = np.eye(logits.shape[-1])[labels]
-    return {
-        "log loss": -log_probs[np.arange(len(labels)), labels],
-        "Brier": ((np.exp(log_probs) - is_class) ** 2).sum(axis=-1),
-        "accuracy": (np.argmax(logits, axis=-1) == labels).astype(float),
-    }
 
 
 def draw_sums(log_sigmoids: np.ndarray) -> matplotlib.figure.Figure:

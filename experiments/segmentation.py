@@ -18,10 +18,10 @@ sum. Settings are the same for all and tuned for none. What the validation image
 through the logits (Platt) and the threshold of the best Dice coefficient, for each loss.
 
 400,000 pixels are not as many examples: neighbours agree, and what is unusual about an image is so
-everywhere in it. Every number is therefore computed for each of the six test images,
-and differences are paired by image: a 95 % interval of Student's t with 5 degrees of freedom. Six
+everywhere in it. Every number is therefore computed for each of the six test images and each seed,
+and differences are paired by both, with 95 % intervals that know both (Student's quantiles). Six
 images, which are slices of one block, give wide ones, and say nothing of other tissue. Nor do they
-say anything of other seeds, or of longer training, after which soft Dice may come nearer.
+say anything of longer training, after which soft Dice may come nearer.
 """
 
 import base64
@@ -45,7 +45,7 @@ from ._drawing import pictures
 from ._fitting import predicted
 from ._held_out import identifier
 from ._images import decoded
-from ._over_seeds import interval
+from ._over_seeds import mean_over_seeds
 from ._record import Record
 
 CROSS_ENTROPY, DICE, BOTH = "cross-entropy", "Dice", "sum"
@@ -108,10 +108,12 @@ class Config:
     """Channels at every resolution, the finest first."""
     learning_rate: float = 5e-3
     """Of Adam, at the start; it decays to 0 as a cosine."""
+    num_seeds: int = 3
+    """Networks of each loss, paired by their crops and first weights; at least 2."""
     confidence: float = 0.95
     """Of the intervals."""
     seed: int = 0
-    """Of the crops, of their order, and of the first weights."""
+    """Of the first crops, of their order, and of the first weights."""
 
 
 class Block(nnx.Module):
@@ -187,28 +189,33 @@ def losses(pos_weight: float) -> dict[str, Callable[[jax.Array, jax.Array], jax.
 
 
 def run(config: Config, record: Record) -> None:
-    """A network for each loss, and what validation images make of it."""
+    """Networks for each loss, and what validation images make of them."""
     images, truth = membranes(config.shrink)
     mean, deviation = images[TRAIN].mean(), images[TRAIN].std()
     scaled = (images - mean) / deviation
-    crops = random_crops(config, scaled[TRAIN], truth[TRAIN])
     num_steps = config.num_epochs * -(-config.num_crops // config.batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, num_steps))
-    logits, histories = {}, {}
-    for name in config.losses:
-        fitted = training.fit(
-            UNet(config.widths, rngs=nnx.Rngs(config.seed)),
-            crops,
-            loss=losses(config.pos_weight)[name],
-            optimizer=optimizer,
-            epochs=config.num_epochs,
-            batch_size=config.batch_size,
-            key=jax.random.key(config.seed),
-            progress=False,
-        )
-        logits[name] = np.asarray(predicted(fitted.model, scaled[VALIDATION.start :]))
-        histories[name] = np.asarray(fitted.history.loss)
-    decided = {name: decide(array, truth[VALIDATION.start :]) for name, array in logits.items()}
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in config.losses}
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        crops = random_crops(config, scaled[TRAIN], truth[TRAIN], seed)
+        for name, loss in losses(config.pos_weight).items():
+            if name not in logits:
+                continue
+            fitted = training.fit(
+                UNet(config.widths, rngs=nnx.Rngs(seed)),
+                crops,
+                loss=loss,
+                optimizer=optimizer,
+                epochs=config.num_epochs,
+                batch_size=config.batch_size,
+                key=jax.random.key(seed),
+                progress=False,
+            )
+            logits[name].append(np.asarray(predicted(fitted.model, scaled[VALIDATION.start :])))
+    decided = {
+        name: [decide(array, truth[VALIDATION.start :]) for array in arrays]
+        for name, arrays in logits.items()
+    }
     compare(config, decided, truth[TEST], record)
     shown = TEST.start - VALIDATION.start
     record.figure(
@@ -217,26 +224,27 @@ def run(config: Config, record: Record) -> None:
             [
                 images[TEST.start],
                 truth[TEST.start].astype(float),
-                *(1 / (1 + np.exp(-array[shown])) for array in logits.values()),
+                *(1 / (1 + np.exp(-arrays[0][shown])) for arrays in logits.values()),
             ],
             ["image", "truth", *(f"from {name}" for name in logits)],
             num_columns=3,
             size=2,
         ),
         f"Test image {TEST.start}, the membranes drawn by hand (white), and the probability of "
-        "membrane from each loss.",
+        "membrane from each loss, of the first seed.",
     )
     labels = jnp.asarray(truth[TEST].ravel())
     record.figure(
         "reliability",
         plots.reliability_diagram(
             {
-                name: metrics.reliability(jnp.asarray(array[shown:].ravel()), labels)
-                for name, array in logits.items()
+                name: metrics.reliability(jnp.asarray(arrays[0][shown:].ravel()), labels)
+                for name, arrays in logits.items()
             }
         ),
-        "Of the pixels decided with a given confidence, how many were right, over all test images. "
-        "Pixels are not independent: what is said of single points here is too sure.",
+        "Of the pixels decided with a given confidence, how many were right, over all test images, "
+        "with the first seed. Pixels are not independent: what is said of single points here is "
+        "too sure.",
     )
 
 
@@ -254,10 +262,10 @@ def membranes(shrink: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_crops(
-    config: Config, images: np.ndarray, truth: np.ndarray
+    config: Config, images: np.ndarray, truth: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squares at random places of random images, turned and mirrored at random."""
-    random, size = np.random.default_rng(config.seed), config.crop_size
+    random, size = np.random.default_rng(seed), config.crop_size
     pairs = []
     for _ in range(config.num_crops):
         image = random.integers(len(images))
@@ -315,50 +323,63 @@ _calibration_error = jax.jit(jax.vmap(metrics.expected_calibration_error))
 
 
 def compare(
-    config: Config, decided: dict[str, dict[str, Any]], truth: np.ndarray, record: Record
+    config: Config, decided: dict[str, list[dict[str, Any]]], truth: np.ndarray, record: Record
 ) -> None:
-    """Means over the test images, and differences from the first loss paired by image."""
-    found = {name: of_each_image(model, truth) for name, model in decided.items()}
-    first = next(iter(found))
+    """Means over images and seeds, and differences from the first loss paired by both."""
+    found = {
+        name: [of_each_image(model, truth) for model in models] for name, models in decided.items()
+    }
+    first, *others = found
     rows, differences = [], []
-    for title, baseline in found[first].items():
+    for title in found[first][0]:
         unit = "nat" if title.startswith("log") else "1"
-        row, apart = [title], [title]
-        for name, measures in found.items():
-            values, key = measures[title], f"{identifier(title)}.{identifier(name)}"
-            mean, half = interval(values, config.confidence)
-            row.append(f"{mean:.4f} ± {half:.4f}")
+        arrays = np.array([[of[title] for of in measures] for measures in found.values()])
+        values = arrays.mean(axis=2)
+        influences = (arrays - values[..., None]).mean(axis=1) / len(truth)
+        means, halves = mean_over_seeds(values, influences, config.confidence)
+        rows.append((title, *(f"{m:.4f} ± {h:.4f}" for m, h in zip(means, halves, strict=True))))
+        for name, mean, half in zip(found, means, halves, strict=True):
+            key = f"{identifier(title)}.{identifier(name)}"
             record.metric(key, mean, unit)
             record.metric(f"{key}.half_width", half, unit)
-            if name == first:
-                if title in ("log loss", "Dice at 1/2"):
-                    what = f"{title}, membranes, from {name}"
-                    record.headline(what, mean, mean - half, mean + half, unit=unit)
-                continue
-            change, half = interval(values - baseline, config.confidence)
+        if title in ("log loss", "Dice at 1/2"):
+            mean, half = means[0], halves[0]
+            what = f"{title}, membranes, from {first}"
+            record.headline(what, mean, mean - half, mean + half, unit=unit)
+        changes, halves = mean_over_seeds(
+            values[1:] - values[0], influences[1:] - influences[0], config.confidence
+        )
+        apart = [title]
+        for name, change, half in zip(others, changes, halves, strict=True):
+            key = f"{identifier(title)}.{identifier(name)}.difference"
+            record.metric(key, change, unit)
+            record.metric(f"{key}.half_width", half, unit)
             apart.append(f"{change:+.4f} ± {half:.4f}{'*' if abs(change) > half else ''}")
-            record.metric(f"{key}.difference", change, unit)
-            record.metric(f"{key}.difference.half_width", half, unit)
-        rows.append(tuple(row))
         differences.append(tuple(apart))
     note = (
-        f"± half of the {config.confidence:.0%} interval over {len(truth)} images. Platt: "
-        "calibrated by the validation images, whose threshold it is too."
+        f"± half of the {config.confidence:.0%} interval over {len(truth)} images and "
+        f"{config.num_seeds} seeds. Platt: calibrated by the validation images, whose threshold "
+        "it is too."
     )
     record.table("Test images, by the loss that was learnt from", ("", *found), rows, note=note)
-    if len(found) > 1:
+    if others:
         record.table(
-            f"Differences from {first}, paired by image",
-            ("", *list(found)[1:]),
+            f"Differences from {first}, paired by image and seed",
+            ("", *others),
             differences,
             note="An asterisk: the interval, each for itself, leaves out 0.",
         )
-    for name, model in decided.items():
-        record.metric(f"slope.{identifier(name)}", model["slope"], "1")
-        record.metric(f"threshold.{identifier(name)}", model["threshold"], "1")
-    chosen = "; ".join(
-        f"{name} a slope of {model['slope']:.2f} and the threshold "
-        f"{1 / (1 + np.exp(-model['threshold'])):.2f}"
-        for name, model in decided.items()
+    chosen = []
+    for name, models in decided.items():
+        slope, threshold = (
+            float(np.mean([of[what] for of in models])) for what in ("slope", "threshold")
+        )
+        record.metric(f"slope.{identifier(name)}", slope, "1")
+        record.metric(f"threshold.{identifier(name)}", threshold, "1")
+        chosen.append(
+            f"{name} a slope of {slope:.2f} and the threshold {1 / (1 + np.exp(-threshold)):.2f}"
+        )
+    record.say(
+        f"The validation images give, as means over the seeds, {'; '.join(chosen)}. A slope below "
+        "1: too confident."
     )
-    record.say(f"The validation images give {chosen}. A slope below 1: too confident.")

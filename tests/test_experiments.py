@@ -33,6 +33,7 @@ SMALLEST = {
     ],
     "cats_and_dogs": [
         *("--num-train", "60", "--num-epochs", "1", "--widths", "2", "--batch-size", "20"),
+        *("--num-seeds", "2"),
     ],
     "certify": ["--stride", "9999991", "--seeds", "0", "--no-progress"],
     "audit_peers": ["--step", "45"],
@@ -80,7 +81,7 @@ SMALLEST = {
     ],
     "segmentation": [
         *("--losses", "cross-entropy", "--shrink", "16", "--num-crops", "4", "--crop-size", "8"),
-        *("--num-epochs", "1", "--widths", "2", "4", "--batch-size", "4"),
+        *("--num-epochs", "1", "--widths", "2", "4", "--batch-size", "4", "--num-seeds", "2"),
     ],
     "sentiment": [
         *("--data", "mr", "--num-folds", "2", "--num-epochs", "1", "--strengths", "4e-5"),
