@@ -33,6 +33,9 @@ seed by seed):
                           the loss times a constant, which changes nothing but Adam's epsilon and
                           the underflow of its second moments: the control for both
     zero-sum              Optax's loss in float32, and each row of its gradient less its mean
+    exact, let go         jbce's loss, and once it is below 2^-24 for an example, its gradient at
+                          the label left out and the row less its mean: what zero-sum does after
+                          the collapse, of purpose
     logarithm             the logarithm of the mean exact loss: the same direction of descent as
                           exact, but a gradient that does not fade as the loss does
     float32, decay; exact, decay; logarithm, decay
@@ -68,7 +71,7 @@ from ._drawing import label, legend, new_rows, style_of
 from ._over_seeds import mean_interval
 from ._record import Record
 
-FLOAT32, EXACT, LOGARITHM = "float32", "exact", "logarithm"
+FLOAT32, ZERO_SUM, EXACT, LOGARITHM = "float32", "zero-sum", "exact", "logarithm"
 SCALE = 2.0**55
 NAMES = {
     "test_accuracy": "test accuracy",
@@ -76,7 +79,7 @@ NAMES = {
     "cosine": "cosine of output and feature",
     "mean_feature": "length of the mean feature",
 }
-HEADLINES = ("float64", EXACT, "exact × 2^55", LOGARITHM)
+HEADLINES = ("float64", ZERO_SUM, EXACT, "exact × 2^55", LOGARITHM)
 GENERALISES = 0.95
 """Test accuracy from which on a run counts as one that has grokked."""
 
@@ -127,6 +130,30 @@ def _less_its_mean(_: None, gradient: jax.Array) -> tuple[jax.Array]:
 _zero_sum.defvjp(lambda logits: (logits, None), _less_its_mean)
 
 
+@jax.custom_vjp
+def _let_go(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return logits
+
+
+def _sure(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    # Beside the label's 1 a float32 sum of exponentials no longer sees the others.
+    return logits, (_exact(jnp.float32, logits, labels) < 2.0**-24, labels)
+
+
+def _without_label(known: tuple[jax.Array, jax.Array], gradient: jax.Array) -> Any:
+    sure, labels = known
+    is_label = jax.nn.one_hot(labels, gradient.shape[-1], dtype=bool)
+    (projected,) = _less_its_mean(None, jnp.where(is_label, 0, gradient))
+    return jnp.where(sure[:, None], projected, gradient), None
+
+
+_let_go.defvjp(_sure, _without_label)
+
+
+def _exact_let_go(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return _exact(jnp.float32, _let_go(logits, labels), labels)
+
+
 def _scaled(losses: jax.Array) -> jax.Array:
     return SCALE * jnp.mean(losses)
 
@@ -137,8 +164,9 @@ _PLAIN = {
     FLOAT32: Arm(partial(_ordinary, jnp.float32)),
     "float32 × 2^55": Arm(partial(_ordinary, jnp.float32), _scaled),
     "float64": Arm(partial(_ordinary, "float64"), dtype="float64"),
-    "zero-sum": Arm(lambda logits, labels: _ordinary(jnp.float32, _zero_sum(logits), labels)),
+    ZERO_SUM: Arm(lambda logits, labels: _ordinary(jnp.float32, _zero_sum(logits), labels)),
     EXACT: Arm(partial(_exact, jnp.float32)),
+    "exact, let go": Arm(_exact_let_go),
     "exact, bfloat16": Arm(partial(_exact, jnp.bfloat16), dtype=jnp.bfloat16),
     "exact × 2^55": Arm(partial(_exact, jnp.float32), _scaled),
     LOGARITHM: Arm(logdomain.softmax_cross_entropy_with_integer_labels, logdomain.mean),
@@ -147,7 +175,7 @@ _DECAYED = {
     f"{arm}, decay": _PLAIN[arm]._replace(weight_decay=1.0) for arm in (FLOAT32, EXACT, LOGARITHM)
 }
 ARMS = _PLAIN | _DECAYED
-_PUBLISHED = ("float16", FLOAT32, "float64", EXACT, "exact × 2^55", LOGARITHM)
+_PUBLISHED = ("float16", FLOAT32, "float64", ZERO_SUM, EXACT, "exact × 2^55", LOGARITHM)
 RECIPES = {
     "drift": Recipe(
         31,
@@ -155,7 +183,7 @@ RECIPES = {
         0.7,
         1e-3,
         3_500,
-        (FLOAT32, "float64", "zero-sum", EXACT),
+        (FLOAT32, "float64", ZERO_SUM, EXACT),
         ("cosine", "mean_feature"),
     ),
     "ladder": Recipe(47, 128, 0.8, 5e-4, 8_000, tuple(_PLAIN)),

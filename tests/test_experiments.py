@@ -823,6 +823,27 @@ def test_a_setting_that_no_recipe_has_is_refused(setting, says):
         collapse.run(collapse.Config(recipes=("drift",), **setting), _record.Record())
 
 
+# ------------------------------------------------------------------------ losses of the grokking
+
+
+@pytest.mark.jax_defaults
+def test_letting_go_is_exact_before_the_collapse_and_the_zero_sum_after_it():
+    import jax
+
+    from experiments.softmax_collapse import ARMS
+
+    logits = jnp.array([[0.0, 1, 2, 20], [0, 1, 2, 5]])  # collapsed in float32, and not
+    labels = jnp.array([3, 3])
+    found = {
+        name: np.asarray(jax.grad(lambda x, arm=ARMS[name]: arm.losses(x, labels).sum())(logits))
+        for name in ("exact", "zero-sum", "exact, let go")
+    }
+    np.testing.assert_allclose(found["exact, let go"][0], found["zero-sum"][0], rtol=1e-5)
+    np.testing.assert_array_equal(found["exact, let go"][1], found["exact"][1])
+    powers = np.exp(np.float64([0, 1, 2, -np.inf]) - 20)
+    np.testing.assert_allclose(found["zero-sum"][0], powers - powers.mean(), rtol=1e-5)
+
+
 # --------------------------------------------------------------------------- influence of examples
 
 
