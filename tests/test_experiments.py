@@ -840,7 +840,7 @@ def test_letting_go_is_exact_before_the_collapse_and_the_zero_sum_after_it():
     }
     np.testing.assert_allclose(found["exact, let go"][0], found["zero-sum"][0], rtol=1e-5)
     np.testing.assert_array_equal(found["exact, let go"][1], found["exact"][1])
-    powers = np.exp(np.float64([0, 1, 2, -np.inf]) - 20)
+    powers = np.exp(np.array([0, 1, 2, -np.inf]) - 20)
     np.testing.assert_allclose(found["zero-sum"][0], powers - powers.mean(), rtol=1e-5)
 
 
