@@ -36,6 +36,8 @@ seed by seed):
     exact, let go         jbce's loss, and once it is below 2^-24 for an example, its gradient at
                           the label left out and the row less its mean: what zero-sum does after
                           the collapse, of purpose
+    exact, orthogonal     jbce's loss, and of the gradient of each layer only what is orthogonal to
+                          its weights (Prieto et al.'s ⊥Grad): what does not merely scale them
     logarithm             the logarithm of the mean exact loss: the same direction of descent as
                           exact, but a gradient that does not fade as the loss does
     float32, decay; exact, decay; logarithm, decay
@@ -106,6 +108,8 @@ class Arm(NamedTuple):
     """In which a softmax of the logits collapses, or would."""
     weight_decay: float = 0.0
     """Decoupled, as AdamW's: the share of a weight that a step takes is this times its rate."""
+    orthogonal: bool = False
+    """Whether the part of a gradient along its weights is left out."""
 
 
 def _ordinary(dtype: Any, logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -167,6 +171,7 @@ _PLAIN = {
     ZERO_SUM: Arm(lambda logits, labels: _ordinary(jnp.float32, _zero_sum(logits), labels)),
     EXACT: Arm(partial(_exact, jnp.float32)),
     "exact, let go": Arm(_exact_let_go),
+    "exact, orthogonal": Arm(partial(_exact, jnp.float32), orthogonal=True),
     "exact, bfloat16": Arm(partial(_exact, jnp.bfloat16), dtype=jnp.bfloat16),
     "exact × 2^55": Arm(partial(_exact, jnp.float32), _scaled),
     LOGARITHM: Arm(logdomain.softmax_cross_entropy_with_integer_labels, logdomain.mean),
@@ -287,9 +292,15 @@ def labels_of(pairs: jax.Array, modulus: int) -> jax.Array:
     return (pairs // modulus + pairs % modulus) % modulus
 
 
+def _less_along(gradient: Any, weights: Any) -> jax.Array:
+    share = jnp.vdot(weights, gradient) / jnp.vdot(weights, weights)
+    return gradient - share * weights
+
+
 def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.Array]:
     """What is measured before training and after each `every` steps, `[times]` each."""
     optimizer = optax.chain(
+        optax.stateless_with_tree_map(_less_along) if arm.orthogonal else optax.identity(),
         optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-25),
         optax.add_decayed_weights(arm.weight_decay) if arm.weight_decay else optax.identity(),
         optax.scale_by_learning_rate(recipe.learning_rate),

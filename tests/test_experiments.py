@@ -844,6 +844,23 @@ def test_letting_go_is_exact_before_the_collapse_and_the_zero_sum_after_it():
     np.testing.assert_allclose(found["zero-sum"][0], powers - powers.mean(), rtol=1e-5)
 
 
+@pytest.mark.jax_defaults
+def test_an_orthogonal_gradient_keeps_the_length_of_its_weights():
+    from experiments import softmax_collapse as collapse
+
+    weights, gradient = np.random.default_rng(0).normal(size=(2, 3, 4))
+    found = np.asarray(collapse._less_along(jnp.float32(gradient), jnp.float32(weights)))
+    along = np.sum(weights * gradient) / np.sum(weights**2) * weights
+    np.testing.assert_allclose(found, gradient - along, rtol=1e-4, atol=1e-6)
+    recipe = collapse.RECIPES["drift"]._replace(modulus=5, width=8, num_steps=400)
+    task = collapse.task_of(recipe, 0)
+    largest = {
+        arm: collapse.trained(recipe, collapse.ARMS[arm], 400, task)["largest_logit"][-1]
+        for arm in ("exact", "exact, orthogonal")
+    }
+    assert largest["exact, orthogonal"] < largest["exact"] / 2
+
+
 # --------------------------------------------------------------------------- influence of examples
 
 
