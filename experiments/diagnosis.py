@@ -317,7 +317,7 @@ def draw(folds: list[Fold], held_out: HeldOut, record: Record) -> None:
     labels = jnp.asarray(held_out.labels)
     record.figure(
         "training_curve",
-        plots.training_curve(folds[-1].histories, xscale="log"),
+        plots.training_curve(folds[-1].histories, xlabel="step", xscale="log"),
         "Training: the mean loss of the training examples at every step of Adam, in the last fold.",
     )
     record.figure(

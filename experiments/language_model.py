@@ -110,7 +110,7 @@ def run(config: Config, record: Record) -> None:
     )
     record.figure(
         "curves",
-        plots.training_curve({name: result.curve for name, result in runs.items()}),
+        plots.training_curve({name: result.curve for name, result in runs.items()}, xlabel="step"),
         "The mean training loss of each step, in nats per token.",
     )
     for dtype, shares in fused.past.items():

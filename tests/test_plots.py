@@ -191,8 +191,12 @@ def test_training_curve_is_logarithmic_where_it_can_be():
 
 
 def test_training_curve_starts_at_epoch_one():
-    (line, _) = FIGURES["training_curve"]().axes[0].get_lines()
+    (axes,) = FIGURES["training_curve"]().axes
+    (line, _) = axes.get_lines()
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+    assert axes.get_xlabel() == "epoch"
+    (axes,) = plots.training_curve({"first": np.array([0.7])}, xlabel="step").axes
+    assert axes.get_xlabel() == "step"
 
 
 def test_reliability_diagram_shows_the_bins_that_hold_something():

@@ -36,8 +36,8 @@ def audit_heatmap(
         for dtype in report.dtypes
     ]
     colours = import_matplotlib().colormaps["magma_r"]
-    height, panel, left = 0.2 * max(len(lines), 1), 3.1, 2.5
-    figure = new_figure(left + 0.1 + (panel + 0.2) * len(quantities), height + 1.55)
+    height, panel, left = 0.2 * max(len(lines), 1), 1.65, 1.95
+    figure = new_figure(left + (panel + 0.2) * len(quantities), height + 1.55)
     for number, quantity in enumerate(quantities):
         place = (left + number * (panel + 0.2), 1.1, panel, height)
         axes = add_axes(figure, place, xlabel="margin", ylabel="")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def training_curve(
     histories: Mapping[str, Float[ArrayLike, " epochs"]],
     *,
+    xlabel: str = "epoch",
     ylabel: str = "mean loss (nats)",
     xscale: Literal["linear", "log"] = "linear",
 ) -> "matplotlib.figure.Figure":
@@ -30,6 +31,7 @@ def training_curve(
 
     Args:
         histories: by label, the losses, `[epochs]`; the first one is that of epoch 1.
+        xlabel: what a loss is of, where it is no epoch.
         ylabel: what the losses are, with their unit.
         xscale: of the epochs; `log` shows the first ones, when most of the learning is done.
 
@@ -39,7 +41,7 @@ def training_curve(
     labels = list(histories)
     place = place_of_legend(labels, "upper right")
     figure = new_figure(5.0, 3.6 + height_of_legend(labels, place))
-    axes = add_axes(figure, (0.7, 0.55, 4.15, 2.9), xlabel="epoch", ylabel=ylabel)
+    axes = add_axes(figure, (0.7, 0.55, 4.15, 2.9), xlabel=xlabel, ylabel=ylabel)
     entries = []
     for (label, history), style in zip(histories.items(), styles(), strict=False):
         losses = np.asarray(history)
