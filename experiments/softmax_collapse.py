@@ -36,8 +36,9 @@ seed by seed):
     exact, let go         jbce's loss, and once it is below 2^-24 for an example, its gradient at
                           the label left out and the row less its mean: what zero-sum does after
                           the collapse, of purpose
-    exact, orthogonal     jbce's loss, and of the gradient of each layer only what is orthogonal to
-                          its weights (Prieto et al.'s ⊥Grad): what does not merely scale them
+    exact, orthogonal     jbce's loss, and once its mean is below 2^-24, of the gradient of each
+                          layer only what is orthogonal to its weights (Prieto et al.'s ⊥Grad):
+                          what does not merely scale them
     logarithm             the logarithm of the mean exact loss: the same direction of descent as
                           exact, but a gradient that does not fade as the loss does
     float32, decay; exact, decay; logarithm, decay
@@ -75,6 +76,7 @@ from ._record import Record
 
 FLOAT32, ZERO_SUM, EXACT, LOGARITHM = "float32", "zero-sum", "exact", "logarithm"
 SCALE = 2.0**55
+_UNSEEN = 2.0**-24  # what a float32 sum of exponentials no longer sees beside the label's 1
 NAMES = {
     "test_accuracy": "test accuracy",
     "zero_losses": "learnt pairs of loss 0",
@@ -108,8 +110,8 @@ class Arm(NamedTuple):
     """In which a softmax of the logits collapses, or would."""
     weight_decay: float = 0.0
     """Decoupled, as AdamW's: the share of a weight that a step takes is this times its rate."""
-    orthogonal: bool = False
-    """Whether the part of a gradient along its weights is left out."""
+    orthogonal_below: float = 0.0
+    """The mean loss from which on the part of a gradient along its weights is left out."""
 
 
 def _ordinary(dtype: Any, logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -140,8 +142,7 @@ def _let_go(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _sure(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    # Beside the label's 1 a float32 sum of exponentials no longer sees the others.
-    return logits, (_exact(jnp.float32, logits, labels) < 2.0**-24, labels)
+    return logits, (_exact(jnp.float32, logits, labels) < _UNSEEN, labels)
 
 
 def _without_label(known: tuple[jax.Array, jax.Array], gradient: jax.Array) -> Any:
@@ -171,7 +172,7 @@ _PLAIN = {
     ZERO_SUM: Arm(lambda logits, labels: _ordinary(jnp.float32, _zero_sum(logits), labels)),
     EXACT: Arm(partial(_exact, jnp.float32)),
     "exact, let go": Arm(_exact_let_go),
-    "exact, orthogonal": Arm(partial(_exact, jnp.float32), orthogonal=True),
+    "exact, orthogonal": Arm(partial(_exact, jnp.float32), orthogonal_below=_UNSEEN),
     "exact, bfloat16": Arm(partial(_exact, jnp.bfloat16), dtype=jnp.bfloat16),
     "exact × 2^55": Arm(partial(_exact, jnp.float32), _scaled),
     LOGARITHM: Arm(logdomain.softmax_cross_entropy_with_integer_labels, logdomain.mean),
@@ -292,7 +293,7 @@ def labels_of(pairs: jax.Array, modulus: int) -> jax.Array:
     return (pairs // modulus + pairs % modulus) % modulus
 
 
-def _less_along(gradient: Any, weights: Any) -> jax.Array:
+def _less_along(gradient: jax.Array, weights: jax.Array) -> jax.Array:
     share = jnp.vdot(weights, gradient) / jnp.vdot(weights, weights)
     return gradient - share * weights
 
@@ -300,7 +301,6 @@ def _less_along(gradient: Any, weights: Any) -> jax.Array:
 def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.Array]:
     """What is measured before training and after each `every` steps, `[times]` each."""
     optimizer = optax.chain(
-        optax.stateless_with_tree_map(_less_along) if arm.orthogonal else optax.identity(),
         optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-25),
         optax.add_decayed_weights(arm.weight_decay) if arm.weight_decay else optax.identity(),
         optax.scale_by_learning_rate(recipe.learning_rate),
@@ -314,7 +314,13 @@ def trained(recipe: Recipe, arm: Arm, every: int, task: Task) -> dict[str, jax.A
 
     def step(state: Any, _: None) -> tuple[Any, None]:
         weights, moments = state
-        updates, moments = optimizer.update(jax.grad(objective)(weights), moments, weights)
+        loss, gradient = jax.value_and_grad(objective)(weights)
+        if arm.orthogonal_below:
+            across = jax.tree.map(_less_along, gradient, weights)
+            gradient = jax.tree.map(
+                partial(jnp.where, loss < arm.orthogonal_below), across, gradient
+            )
+        updates, moments = optimizer.update(gradient, moments, weights)
         return (optax.apply_updates(weights, updates), moments), None
 
     def some_steps(state: Any, _: None) -> tuple[Any, dict[str, jax.Array]]:
