@@ -181,7 +181,10 @@ _DECAYED = {
     f"{arm}, decay": _PLAIN[arm]._replace(weight_decay=1.0) for arm in (FLOAT32, EXACT, LOGARITHM)
 }
 ARMS = _PLAIN | _DECAYED
-_PUBLISHED = ("float16", FLOAT32, "float64", ZERO_SUM, EXACT, "exact × 2^55", LOGARITHM)
+_PUBLISHED = (
+    *("float16", FLOAT32, "float64", ZERO_SUM),
+    *(EXACT, "exact, orthogonal", "exact × 2^55", LOGARITHM),
+)
 RECIPES = {
     "drift": Recipe(
         31,
