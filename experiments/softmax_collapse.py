@@ -70,11 +70,12 @@ import jbce
 from jbce import logdomain
 from jbce._whole_file import write_whole
 
-from ._drawing import label, legend, new_rows, style_of
+from ._drawing import INK, label, legend, new_rows, style_of
 from ._over_seeds import mean_interval
 from ._record import Record
 
 FLOAT32, ZERO_SUM, EXACT, LOGARITHM = "float32", "zero-sum", "exact", "logarithm"
+LET_GO, ORTHOGONAL = "exact, let go", "exact, orthogonal"
 SCALE = 2.0**55
 _UNSEEN = 2.0**-24  # what a float32 sum of exponentials no longer sees beside the label's 1
 NAMES = {
@@ -83,7 +84,7 @@ NAMES = {
     "cosine": "cosine of output and feature",
     "mean_feature": "length of the mean feature",
 }
-HEADLINES = ("float64", ZERO_SUM, EXACT, "exact × 2^55", LOGARITHM)
+HEADLINES = ("float64", ZERO_SUM, EXACT, LET_GO, ORTHOGONAL, "exact × 2^55", LOGARITHM)
 GENERALISES = 0.95
 """Test accuracy from which on a run counts as one that has grokked."""
 
@@ -171,8 +172,8 @@ _PLAIN = {
     "float64": Arm(partial(_ordinary, "float64"), dtype="float64"),
     ZERO_SUM: Arm(lambda logits, labels: _ordinary(jnp.float32, _zero_sum(logits), labels)),
     EXACT: Arm(partial(_exact, jnp.float32)),
-    "exact, let go": Arm(_exact_let_go),
-    "exact, orthogonal": Arm(partial(_exact, jnp.float32), orthogonal_below=_UNSEEN),
+    LET_GO: Arm(_exact_let_go),
+    ORTHOGONAL: Arm(partial(_exact, jnp.float32), orthogonal_below=_UNSEEN),
     "exact, bfloat16": Arm(partial(_exact, jnp.bfloat16), dtype=jnp.bfloat16),
     "exact × 2^55": Arm(partial(_exact, jnp.float32), _scaled),
     LOGARITHM: Arm(logdomain.softmax_cross_entropy_with_integer_labels, logdomain.mean),
@@ -183,7 +184,7 @@ _DECAYED = {
 ARMS = _PLAIN | _DECAYED
 _PUBLISHED = (
     *("float16", FLOAT32, "float64", ZERO_SUM),
-    *(EXACT, "exact, orthogonal", "exact × 2^55", LOGARITHM),
+    *(EXACT, ORTHOGONAL, "exact × 2^55", LOGARITHM),
 )
 RECIPES = {
     "drift": Recipe(
@@ -541,5 +542,11 @@ def figure(
         label(axes, "step" if axes is both[-1] else "", NAMES[measure])
         if measure == "mean_feature":
             axes.set_yscale("log")
-    legend(both[0], ncols=2, loc="best", fontsize=7)
+    if len(curves) <= 6:
+        legend(both[0], ncols=2, loc="best", fontsize=7)
+    else:
+        look: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": 7}
+        drawing.legend(
+            *both[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, **look
+        )
     return drawing
