@@ -2,8 +2,8 @@
 
 Command:  python -m experiments segmentation
 Minutes:  6
-Expect:   after 90 steps cross-entropy has the lower log loss: 0.333 ± 0.034 nats over 6 images and 3
-          seeds, from soft Dice 0.118 ± 0.081 more. Whether Dice's own measure is better from
+Expect:   after 90 steps cross-entropy has the lower log loss: 0.333 ± 0.034 nats over 6 images and
+          3 seeds, from soft Dice 0.118 ± 0.081 more. Whether Dice's own measure is better from
           cross-entropy (0.702 ± 0.044) than from soft Dice (by 0.031 ± 0.063) or the sum (by
           0.011 ± 0.027) so few seeds do not say, nor what is left of any difference once the
           logits are calibrated.
