@@ -61,7 +61,7 @@ def label(axes: Any, xlabel: str, ylabel: str, title: str = "") -> None:
 
 
 def legend(axes: Any, **options: Any) -> None:
-    """What the lines are, without a frame."""
+    """What the lines are, without a frame; also of a whole figure, which stands outside."""
     axes.legend(**{"frameon": False, "labelcolor": INK, "fontsize": 8, **options})
 
 

@@ -77,17 +77,21 @@ def with_calibrated(held_out: HeldOut, seed: int) -> dict[str, np.ndarray]:
     }
 
 
+def judges_of(is_binary: bool) -> dict[str, Callable[..., jax.Array]]:
+    """The metrics of every application, by title."""
+    return {
+        "log loss": metrics.log_loss,
+        "Brier": metrics.brier_score,
+        "accuracy": metrics.accuracy,
+        **({"AUROC": metrics.roc_auc} if is_binary else {}),
+    }
+
+
 def compare(
     held_out: HeldOut, models: Mapping[str, np.ndarray], record: Record, confidence: float
 ) -> dict[str, metrics.Comparison]:
     """A table of the models, each metric beside that of the first."""
-    judges: dict[str, Callable[..., jax.Array]] = {
-        "log loss": metrics.log_loss,
-        "Brier": metrics.brier_score,
-        "accuracy": metrics.accuracy,
-        **({"AUROC": metrics.roc_auc} if held_out.is_binary else {}),
-        "smooth ECE": metrics.smooth_calibration_error,
-    }
+    judges = judges_of(held_out.is_binary) | {"smooth ECE": metrics.smooth_calibration_error}
     stacked = jnp.stack([jnp.asarray(logits, jnp.float32) for logits in models.values()])
     labels = jnp.asarray(held_out.labels)
     found = {

@@ -21,7 +21,16 @@ class Judged(NamedTuple):
     values: np.ndarray
     """`[models, seeds]`."""
     influences: np.ndarray
-    """`[models, examples]`, the means over the seeds."""
+    """`[models, seeds, examples]`."""
+
+    def compared(
+        self, seeds: slice = slice(None), *, baseline: Any = 0, confidence: float = 0.95
+    ) -> metrics.Comparison:
+        """The means over some of the seeds."""
+        influences = self.influences[:, seeds].mean(axis=1)
+        return metrics.compare_over_seeds(
+            self.values[:, seeds], influences, baseline=baseline, confidence=confidence
+        )
 
 
 def compare_over_seeds(
@@ -43,8 +52,7 @@ def compare_over_seeds(
         baseline: as in `metrics.compare`.
         confidence: of the intervals.
     """
-    values, influences = judged(metric, logits, labels)
-    return metrics.compare_over_seeds(values, influences, baseline=baseline, confidence=confidence)
+    return judged(metric, logits, labels).compared(baseline=baseline, confidence=confidence)
 
 
 def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndarray) -> Judged:
@@ -52,7 +60,7 @@ def judged(metric: Callable[..., jax.Array], logits: np.ndarray, labels: np.ndar
     models, seeds = logits.shape[:2]
     flat = jnp.asarray(logits.reshape(models * seeds, *logits.shape[2:]), jnp.float32)
     values, influences = (np.asarray(a, np.float64) for a in _judged(metric, flat, labels))
-    return Judged(values.reshape(models, seeds), influences.reshape(models, seeds, -1).mean(axis=1))
+    return Judged(values.reshape(models, seeds), influences.reshape(models, seeds, -1))
 
 
 def mean_over_seeds(
@@ -99,8 +107,9 @@ def record_difference(
     parts = [*(slice(index, index + 1) for index in range(num_seeds)), slice(None)]
     for title, metric in judges.items():
         unit, key = "nat" if title == "log loss" else "1", identifier(title)
+        every = judged(metric, logits, labels)
         for part, row in zip(parts, rows, strict=True):
-            found = compare_over_seeds(metric, logits[:, part], labels, confidence=confidence)
+            found = every.compared(part, confidence=confidence)
             mean, low, high = (float(a[1]) for a in (found.difference, found.low, found.high))
             row.append(f"{mean:+.4f} ± {(high - low) / 2:.4f}")
         for name, number in (("", mean), (".low", low), (".high", high)):
@@ -120,7 +129,7 @@ def record_difference(
 def interval(of_seeds: np.ndarray, confidence: float) -> tuple[Any, Any]:
     """The mean over seeds (the first axis) and half the width of its interval, by Student's t.
 
-    (Or over anything else of which there are a few, as test images.)
+    (Or over anything else of which there are a few.)
     """
     count = len(of_seeds)
     error = of_seeds.std(axis=0, ddof=1) / np.sqrt(count)

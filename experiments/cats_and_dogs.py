@@ -117,12 +117,7 @@ def run(config: Config, record: Record) -> None:
     record_difference(
         test_logits,
         images.test_labels,
-        {
-            "log loss": metrics.log_loss,
-            "Brier": metrics.brier_score,
-            "accuracy": metrics.accuracy,
-            "AUROC": metrics.roc_auc,
-        },
+        _held_out.judges_of(is_binary=True),
         record,
         seed=config.seed,
         confidence=config.confidence,

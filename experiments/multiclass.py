@@ -37,7 +37,7 @@ import optax
 from flax import nnx
 
 import jbce
-from jbce import metrics, plots, training
+from jbce import plots, training
 
 from . import _held_out
 from ._convolutions import ConvNet
@@ -124,11 +124,7 @@ def run(config: Config, record: Record) -> None:
     record_difference(
         {name: np.stack([pair[name] for pair in pairs]) for name in (SOFTMAX, REST)},
         images.test_labels,
-        {
-            "log loss": metrics.log_loss,
-            "Brier": metrics.brier_score,
-            "accuracy": metrics.accuracy,
-        },
+        _held_out.judges_of(is_binary=False),
         record,
         seed=config.seed,
         confidence=config.confidence,

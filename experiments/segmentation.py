@@ -196,16 +196,15 @@ def run(config: Config, record: Record) -> None:
     scaled = (images - mean) / deviation
     num_steps = config.num_epochs * -(-config.num_crops // config.batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, num_steps))
+    by_name = losses(config.pos_weight)  # once: `fit` compiles for each loss that is not the same
     logits: dict[str, list[np.ndarray]] = {name: [] for name in config.losses}
     for seed in range(config.seed, config.seed + config.num_seeds):
         crops = random_crops(config, scaled[TRAIN], truth[TRAIN], seed)
-        for name, loss in losses(config.pos_weight).items():
-            if name not in logits:
-                continue
+        for name in config.losses:
             fitted = training.fit(
                 UNet(config.widths, rngs=nnx.Rngs(seed)),
                 crops,
-                loss=loss,
+                loss=by_name[name],
                 optimizer=optimizer,
                 epochs=config.num_epochs,
                 batch_size=config.batch_size,

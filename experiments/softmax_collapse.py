@@ -74,7 +74,7 @@ import jbce
 from jbce import logdomain
 from jbce._whole_file import write_whole
 
-from ._drawing import INK, label, legend, new_rows, style_of
+from ._drawing import label, legend, new_rows, style_of
 from ._over_seeds import mean_interval
 from ._record import Record
 
@@ -549,8 +549,6 @@ def figure(
     if len(curves) <= 6:
         legend(both[0], ncols=2, loc="best", fontsize=7)
     else:
-        look: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": 7}
-        drawing.legend(
-            *both[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, **look
-        )
+        lines = both[0].get_lines()
+        legend(drawing, handles=lines, loc="outside upper left", ncols=4, fontsize=7)
     return drawing
