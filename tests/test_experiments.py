@@ -631,13 +631,34 @@ def test_a_suite_runs_by_name(tmp_path, monkeypatch, capsys):
     assert contents["rows"][0]["value"] == 2.0
 
 
-def test_timer_calls_in_turn_and_starts_elsewhere_each_round():
+def test_timer_calls_in_turn_after_one_of_the_same_and_starts_elsewhere_each_round():
     calls = []
     thunks = {name: lambda name=name: calls.append(name) or jnp.zeros(()) for name in "abc"}
     timings = _benchmark.interleaved(thunks, rounds=3)
-    assert "".join(calls) == "abcbcacab"
+    assert "".join(calls) == "aabbccbbccaaccaabb"
     assert set(timings) == set("abc")
     assert all(0 < timing.minimum <= timing.median for timing in timings.values())
+
+
+def test_timer_charges_no_call_for_what_another_left_to_do(monkeypatch):
+    clock, left = [0.0], [0.0]
+    monkeypatch.setattr(_benchmark.time, "perf_counter", lambda: clock[0])
+
+    def call(takes, leaves):
+        clock[0] += left[0] + takes
+        left[0] = leaves
+
+    thunks = {"tidy": lambda: call(0.25, 0.0), "untidy": lambda: call(0.25, 0.5)}
+    timings = _benchmark.interleaved(thunks, rounds=2)
+    assert timings["tidy"] == (0.25, 0.25)
+    assert timings["untidy"] == (0.75, 0.75)
+
+
+def test_timer_calls_what_takes_long_once_a_round(monkeypatch):
+    monkeypatch.setattr(_benchmark, "_LONG", 0.0)
+    calls = []
+    _benchmark.interleaved({"long": lambda: calls.append(1)}, rounds=3)
+    assert len(calls) == 3
 
 
 def test_timer_refuses_no_rounds():
