@@ -30,9 +30,9 @@ class Recipe:
 
 
 def recipes(seeds: int) -> Iterator[Recipe]:
-    """2 to 5,003 classes, spreads 0.1 to 20, offsets to ±1000, margins to 60."""
+    """2 to 10,007 classes, spreads 0.1 to 20, offsets to ±1000, margins to 60."""
     for seed in range(seeds):
-        for num_classes in (2, 3, 10, 100, 1000, 5003):
+        for num_classes in (2, 3, 10, 100, 1000, 5003, 10007):
             for spread in (0.1, 1.0, 5.0, 20.0):
                 for offset in (0.0, 1000.0, -77.3):
                     for margin in (0.0, 60.0):

@@ -13,8 +13,9 @@ second derivative for the labels 0 and 1 beside the same functions in float64, w
 place of the exact result; results below the smallest normal number may be flushed to 0 and are left
 out. "without float64" are the forms that platforms without it get, run here.
 
-Categorical: rows of 2 to 5,003 classes, spreads from 0.1 to 20, common offsets to ±1000 and margins
-to 60, for every loss and every gradient entry ≥ 1e-30; row sums in ulps of the largest entry.
+Categorical: rows of 2 to 10,007 classes, spreads from 0.1 to 20, common offsets to ±1000 and
+margins to 60, for every loss and every gradient entry ≥ 1e-30; row sums in ulps of the largest
+entry.
 
 --write keeps the worst arguments in tests/certificate.json, where the tests replay them.
 """

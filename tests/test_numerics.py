@@ -539,14 +539,16 @@ def test_kernels_keep_their_bounds():
 
 
 @pytest.mark.ulps
-def test_exp_of_negative_keeps_its_bound(key):
-    x = np.concatenate([-np.geomspace(1e-30, 87.3, 20_001), [0.0]]).astype(np.float32)
+def test_exp_of_small_keeps_its_bound(key):
+    sizes = np.geomspace(1e-30, 87.3, 20_001)
+    x = np.concatenate([-sizes, sizes, np.linspace(87.3, 88.3, 1001), [0.0]]).astype(np.float32)
     error = np.asarray(jax.random.uniform(key, x.shape, minval=-0.5)) * np.spacing(x)
     exact = np.exp(x.astype(np.float64) + error)
-    found = jax.jit(_scalar.exp_of_negative)(x, error)
+    found = jax.jit(_scalar.exp_of_small)(x, error)
     ulps = np.abs(np.asarray(found, np.float64) - exact) / np.spacing(exact.astype(np.float32))
     assert np.max(ulps) <= 0.9
     assert found[-1] == 1
+    assert _scalar.exp_of_small(jnp.float32(89), jnp.float32(0)) == jnp.inf
 
 
 @pytest.mark.ulps

@@ -22,9 +22,10 @@ from ._columns import (
     sum_of_columns_but_largest,
 )
 from ._primitive import arithmetic_dtype
-from ._scalar import at_least, at_most, exp_of_negative, log1p_of_unit
+from ._scalar import at_least, at_most, exp_of_small, log1p_of_unit
 from ._slices import is_worth_slicing, sizes_are_known, sum_by_slices
 
+_OVERFLOWS = 89.0  # whose exponential is not finite in float32
 _INFINITE = 1e300  # stands for infinity in float64, so that infinity · 0 is 0
 
 
@@ -100,11 +101,12 @@ class Row(NamedTuple):
         margin = at_most(float(finfo.max), self.x).astype(jnp.float64) - maximum
         return at_least(-_INFINITE, margin)
 
-    def exp_margin(self, x: Array) -> Array:
+    def exp_margin(self, x: Array, *, may_exceed: bool = False) -> Array:
         """exp(x − maximum) for x ≤ maximum, without the rounding error of the margin.
 
         Infinity counts as the largest finite number, so that infinity − infinity is 0. Below the
-        smallest normal number the exponential is 0. To 0.9 ulp in float32.
+        smallest normal number the exponential is 0. To 0.9 ulp in float32; there x may exceed the
+        maximum by up to 88, and by more if that is told: then the exponential is not finite.
         """
         finfo = jnp.finfo(x.dtype)
         x = at_most(float(finfo.max), x)  # and a product stays rounded, as in `rounded_product`
@@ -114,7 +116,8 @@ class Row(NamedTuple):
         error = (x - (margin - virtual)) + (-maximum - virtual)
         counts = ~(margin < math.log(finfo.tiny))  # and so does NaN
         if x.dtype == jnp.float32:
-            return jnp.where(counts, exp_of_negative(margin, error), 0)
+            margin = at_most(_OVERFLOWS, margin) if may_exceed else margin
+            return jnp.where(counts, exp_of_small(margin, error), 0)
         e = jnp.exp(jnp.where(counts, margin, 0))
         return jnp.where(counts, e + e * error, 0)
 
@@ -145,11 +148,11 @@ def _max_of(x: Array, axis: int, by_columns: bool) -> Array:
     return jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf)
 
 
-def row_of(x: Array, axis: int, machine: Machine) -> Row:
-    """The rows of `x` along `axis`."""
+def row_of(x: Array, axis: int, machine: Machine, reference: Array | None = None) -> Row:
+    """The rows of `x` along `axis`, relative to their maximum or to another reference."""
     x = x.astype(arithmetic_dtype(x.dtype))
     by_columns = machine.alone and x.dtype == jnp.float32 and is_of_few_columns(x.shape, axis)
-    maximum = _max_of(x, axis, by_columns)
+    maximum = _max_of(x, axis, by_columns) if reference is None else reference
     return Row(
         x=x,
         axis=axis,

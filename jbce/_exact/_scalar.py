@@ -104,8 +104,11 @@ _LN_2_HIGH = round(_LN_2 * 2**16) / 2**16  # times an exponent it has no roundin
 _LN_2_LOW = _LN_2 - _LN_2_HIGH
 
 
-def exp_of_negative(x: Array, error: Array) -> Array:
-    """exp(x + error) in float32 for −87.3 ≤ x ≤ 0 and a tiny error, to 0.9 ulp; exp(0) is 1."""
+def exp_of_small(x: Array, error: Array) -> Array:
+    """exp(x + error) in float32 for −87.3 ≤ x ≤ 89 and a tiny error, to 0.9 ulp.
+
+    exp(0) is 1, and from 2^127.5 on the result is inf.
+    """
     n = jax.lax.round(x * _LOG2_E, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
     r = (x - n * _LN_2_HIGH) - (n * _LN_2_LOW - error)
     power = 1 + (r + r * r * polynomial(_EXP_REST, r))

@@ -75,7 +75,7 @@ def softmax_cross_entropy(
         its example, with a gradient of 0. Where no class exists the loss and the gradient are 0.
 
     Error:
-        float32, 2 to 5,003 classes, every loss ≥ 1e-30, one-hot labels, on CPU: ≤ 3.5 ulp for the
+        float32, 2 to 10,007 classes, every loss ≥ 1e-30, one-hot labels, on CPU: ≤ 3.5 ulp for the
         loss and the label's gradient, ≤ 6 for other gradients ≥ 1e-30; between one-hot labels in
         ulps of the largest term (`tests/certificate.json`, `experiments/BOUNDS.md`).
 
@@ -176,7 +176,7 @@ def softmax_cross_entropy_with_integer_labels(
         never wraps. Where no class exists the loss and the gradient are 0.
 
     Error:
-        float32, 2 to 5,003 classes, every loss ≥ 1e-30, on CPU: ≤ 3.5 ulp for the loss and the
+        float32, 2 to 10,007 classes, every loss ≥ 1e-30, on CPU: ≤ 3.5 ulp for the loss and the
         label's gradient, ≤ 6 for other gradients ≥ 1e-30, rows of the gradient sum to 0 within
         8 ulp of their largest entry (`tests/certificate.json`, `experiments/BOUNDS.md`).
 

@@ -13,6 +13,8 @@ from .._exact import (
     Row,
     arithmetic_dtype,
     exact_primitive,
+    exp_for_float32,
+    is_worth_slicing,
     leave_maximum_out,
     per_platform,
     row_of,
@@ -79,31 +81,93 @@ def finished(left: LabelLeftOut, loss: Array) -> Array:
     return row.rounded(jnp.where(undefined(left), jnp.nan, loss))
 
 
-def _loss_of(left: LabelLeftOut) -> Array:
-    loss = left.row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
-    return finished(left, loss)
+class _Summary(NamedTuple):
+    """What there is one of per row, with exponentials relative to a reference."""
+
+    loss: Array
+    at_label: Array  # the gradient there
+    whole: Array  # S + E_y; NaN for a label that is out of range, inf where the gradient is 0
+    reference: Array
 
 
-def _residual_of(left: LabelLeftOut) -> Array:
+def _summary_of(left: LabelLeftOut) -> _Summary:
     row, whole = left.row, left.rest + left.label_exp
+    loss = row.log1p(left.rest + (left.label_exp - 1)) - left.label_margin
     at_label = row.once(row.rounded(-left.rest / whole))
-    # inf stands for the whole of a row in which nothing is, or of one with a NaN.
     whole = jnp.where(left.known, row.rounded(whole), jnp.nan)
+    # inf stands for the whole of a row in which nothing is, or of one with a NaN.
     whole = row.once(jnp.where(row.exists & ~undefined(left), whole, jnp.inf))
-    # By columns the exponentials were never in memory, and are computed again.
-    again = row.apart()
-    others = again.exp_margin(again.x) if row.by_columns else left.others
-    residual = jnp.where(left.is_label, at_label, others / whole)
-    return jnp.where(whole == jnp.inf, 0, residual)
+    return _Summary(finished(left, loss), at_label, whole, row.maximum)
+
+
+# Of many classes the maximum of some will do for m, which saves a pass over all of them. With any
+# reference whose exponentials do not overflow
+#
+#   loss        log1p(S/E_y), or log(S + E_y) − d_y where E_y is small
+#
+# and where they do, or a row has what is no number, a second branch takes the maximum.
+
+_MANY = 2**13
+_SAMPLED = 16  # one class in so many
+_SMALL_MARGIN = -20.0  # d_y, beyond which S + E_y is S
+
+
+def _is_sampled(x: Array, axis: int, machine: Machine) -> bool:
+    is_cut = machine.alone and x.dtype != jnp.float64 and is_worth_slicing(x.shape, axis)
+    return is_cut and x.shape[axis] >= _MANY
+
+
+def _of_sample(x: Array, labels: Array, axis: int, machine: Machine) -> tuple[_Summary, Array]:
+    """The summary of each row, and whether all numbers are in reach of its reference."""
+    some = jax.lax.slice_in_dim(x, 0, x.shape[axis] // _SAMPLED, axis=axis)
+    row = row_of(x, axis, machine, reference=row_of(some, axis, machine).maximum)
+    margin = row.wide(entry_of_class(row.x, labels, axis)) - row.wide(row.maximum)
+    label_exp = exp_for_float32(margin)
+    others = jnp.where(is_class(x, labels, axis), 0, row.exp_margin(row.x, may_exceed=True))
+    rest = row.wide(row.sum(others))
+    whole = rest + label_exp
+    near, far = row.log1p(rest / label_exp), jnp.log(whole) - margin
+    loss = jnp.where(margin > _SMALL_MARGIN, near, far)
+    known = labels >= 0
+    summary = _Summary(
+        row.rounded(jnp.where(known, loss, jnp.nan)),
+        row.rounded(-rest / whole),
+        row.rounded(jnp.where(known, whole, jnp.nan)),
+        row.maximum,
+    )
+    return summary, jnp.isfinite(margin) & (margin < 80) & (jnp.abs(whole) < 1e35)
+
+
+def _summary_by_sample(x: Array, labels: Array, axis: int, machine: Machine) -> _Summary:
+    summary, in_reach = _of_sample(x, labels, axis, machine)
+    return jax.lax.cond(
+        jnp.all(in_reach),
+        lambda *_: summary,
+        lambda x, labels: _summary_of(leave_label_out(x, labels, axis, machine)),
+        x,
+        labels,
+    )
 
 
 def _loss_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> Array:
-    return _loss_of(leave_label_out(x, labels, axis, machine))
+    if _is_sampled(x, axis, machine):
+        return _summary_by_sample(x, labels, axis, machine).loss
+    return _summary_of(leave_label_out(x, labels, axis, machine)).loss
 
 
 def _both_form(x: Array, labels: Array, *, axis: int, machine: Machine) -> list[Array]:
-    left = leave_label_out(x, labels, axis, machine)
-    return [_loss_of(left), _residual_of(left)]
+    if _is_sampled(x, axis, machine):
+        summary = _summary_by_sample(x, labels, axis, machine)
+        again = row_of(x, axis, machine, reference=summary.reference).apart()
+        others = again.exp_margin(again.x)
+    else:
+        left = leave_label_out(x, labels, axis, machine)
+        summary = _summary_of(left)
+        # By columns the exponentials were never in memory, and are computed again.
+        again = left.row.apart()
+        others = again.exp_margin(again.x) if left.row.by_columns else left.others
+    residual = jnp.where(is_class(x, labels, axis), summary.at_label, others / summary.whole)
+    return [summary.loss, jnp.where(summary.whole == jnp.inf, 0, residual)]
 
 
 def _loss_jvp(primals: Sequence[Array], tangents: Sequence[Any], *, axis: int) -> Any:
