@@ -50,18 +50,24 @@ class _Loss(NamedTuple):
     lse: Array
 
 
-def _loss_of(left: MaximumLeftOut, q: Array, mass: Array, options: tuple[Array, ...]) -> _Loss:
+def _loss_of(
+    left: MaximumLeftOut, q: Array, mass: Array | None, options: tuple[Array, ...]
+) -> _Loss:
+    """The loss; `mass` is Q, where it is known."""
     row, tail = left.row, left.tail
-    linear = row.sum(_linear(row, q))
     log1p = row.log1p(row.wide(tail))
-    loss = linear + mass * row.rounded(log1p)
-    loss = jnp.where(row.infinite & (linear != 0), linear * jnp.inf, loss)
+    if mass is None:
+        loss = row.sum(_costs(row, q, row.once(log1p)))
+    else:
+        loss = row.sum(_costs(row, q, 0)) + mass * row.rounded(log1p)
+    loss = jnp.where(row.infinite & (loss != 0), loss * jnp.inf, loss)
     loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
     lse = row.rounded(row.wide(row.maximum) + log1p)
     lse = jnp.where(row.infinite | ~row.exists, 0, lse)
     doubt = jnp.zeros_like(loss)
     if options:
         poly, z = options
+        mass = row.sum(q) if mass is None else mass
         apart = jax.lax.optimization_barrier(q)
         doubt = (row.sum(apart - apart * left.exp) + mass * tail) / (1 + tail)
         squared = jnp.where(row.infinite & (z > 0), jnp.inf, z * lse * lse)
@@ -80,7 +86,7 @@ def _in_arithmetic(
 
 def _loss_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> Array:
     left, q, options = _in_arithmetic(x, q, options, axis, machine)
-    return _loss_of(left, q, left.row.sum(q), options).value
+    return _loss_of(left, q, None, options).value
 
 
 def _both_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> list[Array]:
@@ -102,11 +108,11 @@ def _both_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine)
     return [loss.value, jnp.where(row.exists & ~jnp.isnan(tail), residual, 0)]
 
 
-def _linear(row: Row, q: Array) -> Array:
-    """q·(maximum − x) per class: 0 without label mass, inf with some on a class at −inf."""
+def _costs(row: Row, q: Array, more: Array | int) -> Array:
+    """q·(maximum − x + more) per class: 0 without label mass, inf with some on a class at −inf."""
     if not row.double:
-        return jnp.where(q == 0, 0, -q * row.margin(row.x))
-    return (row.finite_margin() * -q.astype(jnp.float64)).astype(q.dtype)
+        return jnp.where(q == 0, 0, q * (more - row.margin(row.x)))
+    return ((more - row.finite_margin()) * q.astype(jnp.float64)).astype(q.dtype)
 
 
 def _finite(values: Array) -> Array:
