@@ -18,6 +18,7 @@ import pytest
 from jax import export
 
 import jbce
+from experiments import _categorical
 
 
 class Loss(NamedTuple):
@@ -329,6 +330,34 @@ def test_differentiable_in_the_labels(loss, key):
     mixed = jax.jit(jax.jacfwd(jax.grad(summed, argnums=1), argnums=0))(logits, labels)
     other = jax.jit(jax.jacrev(jax.grad(summed), argnums=1))(logits, labels)
     np.testing.assert_allclose(mixed, np.transpose(other, (2, 3, 0, 1)), atol=1e-6)
+
+
+@jax.jit
+def _losses(x, labels):
+    return jbce.softmax_cross_entropy_with_integer_labels(x, labels)
+
+
+@jax.jit
+def _losses_and_gradients(x, labels):
+    losses, pull = jax.vjp(lambda x: _losses(x, labels), x)
+    return losses, pull(jnp.ones_like(losses))[0]
+
+
+@pytest.mark.ulps
+@pytest.mark.parametrize("label", [3, 8000], ids=["in the sample", "beyond it"])
+@pytest.mark.parametrize("where", [slice(3, 4), slice(8000, 8001), slice(4000, None)], ids=str)
+@pytest.mark.parametrize("far", [-3e38, -200, -60, -21, -19, 40, 79, 81, 88, 90, 500, 3e38])
+def test_labels_and_others_may_be_far_from_the_sample_of_many_classes(far, where, label):
+    x = np.array(2 * jax.random.normal(jax.random.key(0), (2, 8192)))
+    x[:, where] += np.float32(far)
+    labels = np.full(2, label)
+    losses, gradients = _losses_and_gradients(x, labels)
+    np.testing.assert_array_equal(_losses(x, labels), losses)
+    exact_losses, exact_gradients = _categorical.exact(x, labels)
+    assert np.all(definitions.ulps(losses, exact_losses)[exact_losses >= 1e-30] <= 3.5)
+    large = np.abs(exact_gradients) >= 1e-30
+    assert np.all(definitions.ulps(gradients, exact_gradients)[large] <= 6)
+    assert np.all(np.abs(np.asarray(gradients)[~large]) <= 1e-29)
 
 
 # ---- every 16-bit logit --------------------------------------------------------------------------
