@@ -25,6 +25,7 @@ from ._scalar import at_least as at_least
 from ._scalar import at_most as at_most
 from ._scalar import exp_for_float32 as exp_for_float32
 from ._scalar import exp_less_its_line as exp_less_its_line
+from ._scalar import exp_of_distance as exp_of_distance
 from ._scalar import exp_of_moderate as exp_of_moderate
 from ._scalar import log1p_of_unit as log1p_of_unit
 from ._scalar import polynomial as polynomial

@@ -134,6 +134,11 @@ def exp_for_float32(x: Array) -> Array:
     return exp_of_moderate(at_least(-_CONSTANT_BEYOND, at_most(_CONSTANT_BEYOND, x)))
 
 
+def exp_of_distance(x: Array) -> Array:
+    """exp(−|x|) in float64 for results in float32."""
+    return exp_of_moderate(at_least(-_CONSTANT_BEYOND, -jnp.abs(x)))
+
+
 def at_most(bound: float, x: Array) -> Array:
     """min(x, bound), and NaN of NaN: one instruction where jax's minimum is five."""
     return jnp.where(x > bound, jnp.asarray(bound, x.dtype), x)

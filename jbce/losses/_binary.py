@@ -27,6 +27,7 @@ from .._exact import (
     constant,
     elementwise,
     exp_for_float32,
+    exp_of_distance,
     exponential,
     log1p_of_unit,
     log1p_of_unit_pair,
@@ -55,7 +56,7 @@ def _finite(x: Array) -> Array:
 
 def _loss_double(x: Array, y: Array) -> Array:
     y, finite = binary_label(y, x.dtype), _finite(x)
-    return log1p_of_unit(exp_for_float32(-jnp.abs(x))) + (at_least(0.0, finite) - finite * y)
+    return log1p_of_unit(exp_of_distance(x)) + (at_least(0.0, finite) - finite * y)
 
 
 def _share_of_size(x: Array, share: Array) -> Array:
@@ -175,7 +176,7 @@ _loss = elementwise(
 def _weighted_double(x: Array, a: Array, b: Array) -> Array:
     finite = _finite(x)
     linear = at_least(0.0, finite) * b + at_least(0.0, -finite) * a
-    return (a + b) * log1p_of_unit(exp_for_float32(-jnp.abs(x))) + linear
+    return (a + b) * log1p_of_unit(exp_of_distance(x)) + linear
 
 
 def _weighted_single(x: Array, a: Array, b: Array) -> Array:

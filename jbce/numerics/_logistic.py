@@ -16,6 +16,7 @@ from .._exact import (
     constant,
     elementwise,
     exp_for_float32,
+    exp_of_distance,
     exponential,
     log1p_of_unit,
     log1p_of_unit_pair,
@@ -32,7 +33,7 @@ def _softplus_single(x: Array) -> Array:
 
 
 def _softplus_double(x: Array) -> Array:
-    return log1p_of_unit(exp_for_float32(-jnp.abs(x))) + at_least(0.0, x)
+    return log1p_of_unit(exp_of_distance(x)) + at_least(0.0, x)
 
 
 def softplus_of_pairs(x: Array) -> Array:
