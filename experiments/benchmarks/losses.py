@@ -6,8 +6,8 @@ Expect:   the mean binary loss in about 0.2 of Optax's time, with its gradient 0
           dense labels near it.
 
 Times are medians of interleaved rounds, each call after one of the same, whose memory it finds. By
-default every output of 32 MB and more is mapped and faulted in anew; rows that start with "warm" are
-from a second process whose allocator recycles most pages (MALLOC_MMAP_MAX_=0
+default every output of 32 MB and more is mapped and faulted in anew; rows that start with "warm"
+are from a second process whose allocator recycles most pages (MALLOC_MMAP_MAX_=0
 MALLOC_TRIM_THRESHOLD_=100000000000). Temporaries are what the compiled program asks for
 (`memory_analysis`). PyTorch's rows need the extra `peers` and a C++ compiler.
 """

@@ -10,6 +10,7 @@ from ._pair import single as single
 from ._pair import two_sum as two_sum
 from ._primitive import Form as Form
 from ._primitive import alike as alike
+from ._primitive import apart as apart
 from ._primitive import arithmetic_dtype as arithmetic_dtype
 from ._primitive import by_precision as by_precision
 from ._primitive import elementwise as elementwise
@@ -27,6 +28,7 @@ from ._scalar import exp_for_float32 as exp_for_float32
 from ._scalar import exp_less_its_line as exp_less_its_line
 from ._scalar import exp_of_distance as exp_of_distance
 from ._scalar import exp_of_moderate as exp_of_moderate
+from ._scalar import exp_of_small as exp_of_small
 from ._scalar import log1p_of_unit as log1p_of_unit
 from ._scalar import polynomial as polynomial
 from ._scalar import rounded_product as rounded_product

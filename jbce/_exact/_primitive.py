@@ -198,6 +198,15 @@ def elementwise(
     return call
 
 
+def apart(form: Form) -> Form:
+    """The form, of whose program nothing is shared with another's: it would be kept in memory."""
+
+    def separate(*arrays: Array, **params: Any) -> Array:
+        return form(*jax.lax.optimization_barrier(arrays), **params)
+
+    return separate
+
+
 def _is_integer(array: Array) -> bool:
     return bool(jnp.issubdtype(array.dtype, jnp.integer))
 

@@ -20,6 +20,7 @@ from .._arguments import (
 from .._exact import (
     TINY_BEYOND,
     Form,
+    apart,
     arithmetic_dtype,
     at_least,
     at_most,
@@ -106,13 +107,6 @@ def _of_label(form: Form) -> Form:
 residual_of_pairs = _of_label(_residual_pairs)
 
 
-def _apart(form: Form) -> Form:
-    def separate(*arrays: Array, **params: Any) -> Array:
-        return form(*jax.lax.optimization_barrier(arrays), **params)
-
-    return separate
-
-
 def _curvature(x: Array, y: Array, *, dtype: Any) -> Array:
     return jnp.where(jnp.isnan(x), 0, logistic_density(x.astype(dtype)))
 
@@ -141,7 +135,7 @@ def _loss_forms(**forms: Form) -> dict[str, Any]:
 def _residual_forms(**forms: Form) -> dict[str, Any]:
     made = by_precision(**forms)
     platforms = {name: _at_nan(0.0, form) for name, form in made["platforms"].items()}
-    platforms["cpu"] = _apart(platforms["cpu"])
+    platforms["cpu"] = apart(platforms["cpu"])
     return {"form": _at_nan(0.0, made["form"]), "platforms": platforms}
 
 

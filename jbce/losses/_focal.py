@@ -17,7 +17,7 @@ from .._arguments import (
     per_example,
     share,
 )
-from .._exact import elementwise
+from .._exact import apart, elementwise, exp_of_small, log1p_of_unit
 from .._typing import Array, ArrayLike, Axis, Bool, Float, Integer, Real
 from ..numerics import exprel, log_sigmoid, sigmoid, softplus
 from ._of_cost import of_cost
@@ -72,11 +72,14 @@ def _with_slope(
         return derivative(finite, 0)(*arrays, dtype=arrays[0].dtype)
 
     arguments = range(2 + parameters)
+    slope_forms = of(slope, 0.0, hard and (lambda *arrays: hard(*arrays)[1]))
+    if hard is None:
+        slope_forms["platforms"] = {"cpu": apart(slope_forms["form"])}
     slope_call = elementwise(
         f"{name}_slope",
         *(derivative(in_x, i) for i in arguments),
         definition=in_x,
-        **of(slope, 0.0, hard and (lambda *arrays: hard(*arrays)[1])),
+        **slope_forms,
     )
     return elementwise(
         name,
@@ -87,6 +90,22 @@ def _with_slope(
     )
 
 
+_SMALLEST_LOG = 87.3  # minus that of the smallest normal number
+
+
+def _exp_of_distance(x: Array) -> Array:
+    """e^−|x|. XLA CPU's own, and its log1p, it would keep in memory where they are used twice."""
+    if x.dtype != jnp.float32:
+        return jnp.exp(-jnp.abs(x))
+    near = jnp.minimum(jnp.abs(x), _SMALLEST_LOG)
+    return jnp.where(jnp.abs(x) > _SMALLEST_LOG, 0, exp_of_small(-near, jnp.zeros_like(x)))
+
+
+def _log1p(e: Array) -> Array:
+    """Of e^−|x|."""
+    return log1p_of_unit(e) if e.dtype == jnp.float32 else jnp.log1p(e)
+
+
 # With D = y·σ(−x) + (1 − y)·σ(x) the doubt, C the cross-entropy:
 #
 #   loss    D^γ·C        slope    D^γ·(γ·(D'/D)·C + C')   with D' = (1 − 2y)·σ'
@@ -94,10 +113,10 @@ def _with_slope(
 
 def _focal_parts(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     """e^−|x|, how much of |x| the cross-entropy has, C without that part, and D."""
-    e = jnp.exp(-jnp.abs(x))
+    e = _exp_of_distance(x)
     share_of_size = jnp.where(x > 0, 1 - y, y)
     doubt = (share_of_size + (1 - share_of_size) * e) / (1 + e)
-    return e, share_of_size, jnp.log1p(e), doubt
+    return e, share_of_size, _log1p(e), doubt
 
 
 def _focal(x: Array, y: Array, gamma: Array) -> Array:
@@ -145,8 +164,8 @@ class _Sides(NamedTuple):
 
 
 def _sides(x: Array, margin: Array) -> _Sides:
-    e = jnp.exp(-jnp.abs(x))
-    large, small, log = 1 / (1 + e), e / (1 + e), jnp.log1p(e)
+    e = _exp_of_distance(x)
+    large, small, log = 1 / (1 + e), e / (1 + e), _log1p(e)
     p, n = jnp.where(x > 0, large, small), jnp.where(x > 0, small, large)
     s = jnp.maximum(p - margin, 0)
     shifted = jnp.where(s < 0.5, -jnp.log1p(-jnp.minimum(s, 0.5)), -jnp.log(n + margin))
@@ -180,7 +199,7 @@ def _asymmetric_hard(
     yes = y == 1
     u, m = jnp.where(yes, -x, x), jnp.where(yes, 0, margin)
     gamma = jnp.where(yes, positive, negative)
-    e = jnp.exp(-jnp.abs(u))
+    e = _exp_of_distance(u)
     p, n = jnp.where(u > 0, 1, e) / (1 + e), jnp.where(u > 0, e, 1) / (1 + e)
     s = jnp.maximum(p - m, 0)
     counts = s > 0
