@@ -43,7 +43,8 @@ def polynomial(coefficients: Sequence[float], x: Array) -> Array:
     return value  # pyright: ignore[reportReturnType]
 
 
-# log1p(E) = E·(1 − E·R/Q) with R = (Q − P)/E: to 2 ulp where the arithmetic is float32.
+# log1p(E) = E·(1 − E·R/Q) with R = (Q − P)/E: in float32 to 1.9 ulp with fused multiply-adds, 2.2
+# without.
 _LOG1P_REST = tuple(
     q - p for p, q in zip((*_LOG1P_NUMERATOR[1:], 0.0), _LOG1P_DENOMINATOR[1:], strict=True)
 )
