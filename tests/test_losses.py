@@ -344,11 +344,13 @@ def _losses_and_gradients(x, labels):
 
 
 @pytest.mark.ulps
+@pytest.mark.parametrize("below", [0, -12])
 @pytest.mark.parametrize("label", [3, 8000], ids=["in the sample", "beyond it"])
 @pytest.mark.parametrize("where", [slice(3, 4), slice(8000, 8001), slice(4000, None)], ids=str)
 @pytest.mark.parametrize("far", [-3e38, -200, -60, -21, -19, 40, 79, 81, 88, 90, 500, 3e38])
-def test_labels_and_others_may_be_far_from_the_sample_of_many_classes(far, where, label):
+def test_labels_and_others_may_be_far_from_the_sample_of_many_classes(far, where, label, below):
     x = np.array(2 * jax.random.normal(jax.random.key(0), (2, 8192)))
+    x[:, label] += np.float32(below)
     x[:, where] += np.float32(far)
     labels = np.full(2, label)
     losses, gradients = _losses_and_gradients(x, labels)

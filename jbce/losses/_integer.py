@@ -16,6 +16,7 @@ from .._exact import (
     exp_for_float32,
     is_worth_slicing,
     leave_maximum_out,
+    log1p_of_unit,
     per_platform,
     row_of,
     row_sum,
@@ -103,13 +104,12 @@ def _summary_of(left: LabelLeftOut) -> _Summary:
 # Of many classes the maximum of some will do for m, which saves a pass over all of them. With any
 # reference whose exponentials do not overflow
 #
-#   loss        log1p(S/E_y), or log(S + E_y) − d_y where E_y is small
+#   loss        log1p(S/E_y), or log(S + E_y) − d_y where S is the larger
 #
 # and where they do, or a row has what is no number, a second branch takes the maximum.
 
 _MANY = 2**13
 _SAMPLED = 16  # one class in so many
-_SMALL_MARGIN = -20.0  # d_y, beyond which S + E_y is S
 
 
 def _is_sampled(x: Array, axis: int, machine: Machine) -> bool:
@@ -126,8 +126,8 @@ def _of_sample(x: Array, labels: Array, axis: int, machine: Machine) -> tuple[_S
     others = jnp.where(is_class(x, labels, axis), 0, row.exp_margin(row.x, may_exceed=True))
     rest = row.wide(row.sum(others))
     whole = rest + label_exp
-    near, far = row.log1p(rest / label_exp), jnp.log(whole) - margin
-    loss = jnp.where(margin > _SMALL_MARGIN, near, far)
+    ratio = rest / label_exp
+    loss = jnp.where(ratio < 1, log1p_of_unit(jnp.minimum(ratio, 1)), jnp.log(whole) - margin)
     known = labels >= 0
     summary = _Summary(
         row.rounded(jnp.where(known, loss, jnp.nan)),
