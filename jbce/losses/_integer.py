@@ -108,13 +108,14 @@ def _summary_of(left: LabelLeftOut) -> _Summary:
 #
 # and where they do, or a row has what is no number, a second branch takes the maximum.
 
-_MANY = 2**13
+_MANY = 2**13  # classes
+_LARGE = 2**21  # logits: fewer stay in the cache, where a pass over them costs little
 _SAMPLED = 16  # one class in so many
 
 
 def _is_sampled(x: Array, axis: int, machine: Machine) -> bool:
     is_cut = machine.alone and x.dtype != jnp.float64 and is_worth_slicing(x.shape, axis)
-    return is_cut and x.shape[axis] >= _MANY
+    return is_cut and x.shape[axis] >= _MANY and x.size >= _LARGE
 
 
 def _of_sample(x: Array, labels: Array, axis: int, machine: Machine) -> tuple[_Summary, Array]:
