@@ -303,6 +303,17 @@ def test_nearly_hard_labels_do_not_cancel():
 
 
 @pytest.mark.parametrize("shape", [(6, 80), (6 * 60, 80), (1000, 7), (300, 20)])
+def test_the_value_of_dense_labels_is_that_beside_the_gradient(shape, key):
+    x, q = 5 * jax.random.normal(key, (2, *shape))  # labels of both signs, whose terms cancel
+
+    def loss(x):
+        return jbce.softmax_cross_entropy(x, q)
+
+    alone, beside = jax.jit(loss)(x), jax.jit(lambda x: jax.vjp(loss, x)[0])(x)
+    np.testing.assert_array_equal(alone, beside)
+
+
+@pytest.mark.parametrize("shape", [(6, 80), (6 * 60, 80), (1000, 7), (300, 20)])
 @pytest.mark.parametrize("num_tied", [2, 3, 80])
 def test_dense_labels_may_share_the_largest_mass(num_tied, shape, key):
     num_tied = min(num_tied, shape[1])

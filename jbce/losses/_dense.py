@@ -24,7 +24,7 @@ from ._outputs import loss_and_residual_like, loss_like
 
 # With m the maximum, d = x − m, E = exp(d), tail = ΣE over all classes but one maximum, Q = Σq:
 #
-#   loss       Σ q_k·(−d_k) + Q·log1p(tail)                    (no negative term for q ≥ 0)
+#   loss       Σ q_k·(log1p(tail) − d_k)                       (no negative term for q ≥ 0)
 #   gradient   p_j·(Q − q_j) − q_j·(1 − p_j)
 #
 # and with Poly-1 of weight ε and z-loss of weight z
@@ -50,16 +50,10 @@ class _Loss(NamedTuple):
     lse: Array
 
 
-def _loss_of(
-    left: MaximumLeftOut, q: Array, mass: Array | None, options: tuple[Array, ...]
-) -> _Loss:
-    """The loss; `mass` is Q, where it is known."""
+def _loss_of(left: MaximumLeftOut, q: Array, mass: Array, options: tuple[Array, ...]) -> _Loss:
     row, tail = left.row, left.tail
     log1p = row.log1p(row.wide(tail))
-    if mass is None:
-        loss = row.sum(_costs(row, q, row.once(log1p)))
-    else:
-        loss = row.sum(_costs(row, q, 0)) + mass * row.rounded(log1p)
+    loss = row.sum(_costs(row, q, row.once(log1p)))
     loss = jnp.where(row.infinite & (loss != 0), loss * jnp.inf, loss)
     loss = jnp.where(row.infinite & (tail >= 1), jnp.nan, loss)
     lse = row.rounded(row.wide(row.maximum) + log1p)
@@ -67,7 +61,6 @@ def _loss_of(
     doubt = jnp.zeros_like(loss)
     if options:
         poly, z = options
-        mass = row.sum(q) if mass is None else mass
         apart = jax.lax.optimization_barrier(q)
         doubt = (row.sum(apart - apart * left.exp) + mass * tail) / (1 + tail)
         squared = jnp.where(row.infinite & (z > 0), jnp.inf, z * lse * lse)
@@ -86,7 +79,7 @@ def _in_arithmetic(
 
 def _loss_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> Array:
     left, q, options = _in_arithmetic(x, q, options, axis, machine)
-    return _loss_of(left, q, None, options).value
+    return _loss_of(left, q, left.row.sum(q), options).value
 
 
 def _both_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine) -> list[Array]:
@@ -108,7 +101,7 @@ def _both_form(x: Array, q: Array, *options: Array, axis: int, machine: Machine)
     return [loss.value, jnp.where(row.exists & ~jnp.isnan(tail), residual, 0)]
 
 
-def _costs(row: Row, q: Array, more: Array | int) -> Array:
+def _costs(row: Row, q: Array, more: Array) -> Array:
     """q·(maximum − x + more) per class: 0 without label mass, inf with some on a class at −inf."""
     if not row.double:
         return jnp.where(q == 0, 0, q * (more - row.margin(row.x)))
